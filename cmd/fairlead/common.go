@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-lb/fairlead/controllers"
+)
+
+// shutdown is how long what runs may take to end after SIGTERM.
+const shutdown = 1800 * time.Millisecond
+
+// common are the flags of every role that runs in a cluster.
+type common struct {
+	kubeconfig, namespace, class string
+	metrics, health              string
+	logFormat, logLevel          string
+	qps                          float32
+	burst                        int
+}
+
+func (c *common) register(f *pflag.FlagSet) {
+	f.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; in a pod's own cluster it is not needed")
+	f.StringVar(&c.namespace, "namespace", "metallb-system", "namespace of the configuration objects and of Fairlead itself")
+	f.StringVar(&c.class, "lb-class", "", "serve only Services whose spec.loadBalancerClass is this one; empty: only those without a class")
+	f.StringVar(&c.metrics, "metrics-bind-address", ":7948", "`address` that serves Prometheus metrics at /metrics; 0: none")
+	f.StringVar(&c.health, "health-probe-bind-address", ":7949", "`address` that serves /healthz and /readyz; 0: none")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.Float32Var(&c.qps, "kube-api-qps", 1000, "requests a second to the API server, on average")
+	f.IntVar(&c.burst, "kube-api-burst", 2000, "requests to the API server at once, above the average")
+}
+
+// flagsFromEnvironment sets each flag that the command line does not set from its environment variable: --node-name
+// from FAIRLEAD_NODE_NAME.
+func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "FAIRLEAD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := lookup(name)
+		if f.Changed || !ok || f.Name == "help" || f.Name == "version" {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// logger returns the logger that the flags ask for, and makes the Kubernetes libraries use it.
+func (c *common) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", c.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	var h slog.Handler
+	switch c.logFormat {
+	case "text":
+		h = slog.NewTextHandler(w, options)
+	case "json":
+		h = slog.NewJSONHandler(w, options)
+	default:
+		return nil, fmt.Errorf("--log-format %q: want text or json", c.logFormat)
+	}
+	ctrl.SetLogger(logr.FromSlogHandler(h))
+	klog.SetSlogLogger(slog.New(h))
+	return slog.New(h), nil
+}
+
+// manager returns a manager that watches what Fairlead needs; the role adds its own options.
+func (c *common) manager(role func(*manager.Options)) (manager.Manager, error) {
+	config, err := c.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	options, err := controllers.ManagerOptions(c.namespace)
+	if err != nil {
+		return nil, err
+	}
+	options.Metrics.BindAddress = c.metrics
+	options.HealthProbeBindAddress = c.health
+	grace := shutdown
+	options.GracefulShutdownTimeout = &grace
+	role(&options)
+	m, err := manager.New(config, options)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server at %s: %w", config.Host, err)
+	}
+	return m, errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping))
+}
+
+// restConfig says how to reach the API server: by --kubeconfig, else as a pod of the cluster.
+func (c *common) restConfig() (*rest.Config, error) {
+	config, err := rest.InClusterConfig()
+	if c.kubeconfig != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", c.kubeconfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no way to the API server (outside a cluster, give --kubeconfig): %w", err)
+	}
+	config.QPS, config.Burst = c.qps, c.burst
+	config.UserAgent = "fairlead/" + version
+	return config, nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-lb/fairlead/controllers"
+)
+
+func controllerCommand() *cobra.Command {
+	var c common
+	var elect bool
+	var writers int
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Assign addresses from pools to Services; runs as a Deployment",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			log, err := c.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			m, err := c.manager(func(o *manager.Options) {
+				o.LeaderElection = elect
+				o.LeaderElectionID = "fairlead-controller"
+				o.LeaderElectionNamespace = c.namespace
+				o.LeaderElectionReleaseOnCancel = true // the process ends when the manager does
+			})
+			if err != nil {
+				return err
+			}
+			if err := controllers.CreateMembersKey(ctx, m.GetClient(), c.namespace); err != nil {
+				return err
+			}
+			allocation := &controllers.Allocation{
+				Client:    m.GetClient(),
+				Events:    m.GetEventRecorder("fairlead-controller"),
+				Log:       log,
+				Namespace: c.namespace,
+				Class:     c.class,
+				Writers:   writers,
+				Now:       time.Now,
+			}
+			if err := allocation.SetUp(m); err != nil {
+				return err
+			}
+			log.Info("the controller starts", "version", version, "namespace", c.namespace)
+			return m.Start(ctx)
+		},
+	}
+	c.register(cmd.Flags())
+	cmd.Flags().BoolVar(&elect, "leader-elect", true, "let one replica at a time decide; the others wait")
+	cmd.Flags().IntVar(&writers, "status-writers", 16, "how many Service statuses are written at the same time")
+	return cmd
+}

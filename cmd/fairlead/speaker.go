@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/fairlead-lb/fairlead/controllers"
+	"github.com/fairlead-lb/fairlead/speaker/layer2"
+	"github.com/fairlead-lb/fairlead/speaker/link"
+)
+
+func speakerCommand() *cobra.Command {
+	var c common
+	var node string
+	var port int
+	var exclude []string
+	cmd := &cobra.Command{
+		Use:   "speaker",
+		Short: "Announce addresses from this node by ARP and neighbor discovery; runs as a DaemonSet",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if node == "" {
+				return errors.New("--node-name (or FAIRLEAD_NODE_NAME) is needed: the name of this node's Node object")
+			}
+			ctx := cmd.Context()
+			log, err := c.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			excluded, err := link.ParseExclude(exclude)
+			if err != nil {
+				return err
+			}
+			m, err := c.manager(func(*manager.Options) {})
+			if err != nil {
+				return err
+			}
+			announcing := &controllers.Announcing{
+				Client:      m.GetClient(),
+				Uncached:    m.GetAPIReader(),
+				Events:      m.GetEventRecorder("fairlead-speaker"),
+				Log:         log,
+				Namespace:   c.namespace,
+				Class:       c.class,
+				Node:        node,
+				MembersPort: port,
+				Links:       link.New(link.Config{Log: log, Exclude: excluded}),
+				Layer2:      layer2.New(layer2.Config{Log: log, Registerer: metrics.Registry}),
+			}
+			if err := announcing.SetUp(ctx, m); err != nil {
+				return err
+			}
+			log.Info("the speaker starts", "version", version, "node", node, "namespace", c.namespace)
+			return m.Start(ctx)
+		},
+	}
+	c.register(cmd.Flags())
+	cmd.Flags().StringVar(&node, "node-name", "", "name of this node's Node object")
+	cmd.Flags().IntVar(&port, "members-port", 7947, "UDP and TCP port on which the speakers watch each other")
+	cmd.Flags().StringSliceVar(&exclude, "exclude-interfaces", link.DefaultExclude(), "regular expressions; an interface whose name matches one never announces")
+	return cmd
+}

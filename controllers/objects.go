@@ -1,0 +1,130 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
+)
+
+// NewScheme returns the scheme of every kind that Fairlead reads or writes.
+func NewScheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1beta2.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// cacheOptions make informers that keep only what is used: configuration objects of one namespace, and of Services,
+// EndpointSlices, Nodes and Namespaces the few fields that decide. What they return must not be changed.
+func cacheOptions(namespace string) cache.Options {
+	here := map[string]cache.Config{namespace: {}}
+	shared := true
+	return cache.Options{
+		DefaultTransform:             cache.TransformStripManagedFields(),
+		DefaultUnsafeDisableDeepCopy: &shared,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1beta1.IPAddressPool{}:     {Namespaces: here},
+			&v1beta1.L2Advertisement{}:   {Namespaces: here},
+			&corev1.Service{}:            {Transform: stripService},
+			&discoveryv1.EndpointSlice{}: {Transform: stripEndpointSlice},
+			&corev1.Node{}:               {Transform: stripNode},
+			&corev1.Namespace{}:          {Transform: stripNamespace},
+		},
+	}
+}
+
+// stripService drops what neither allocation nor announcing reads. What is left of annotations are the load
+// balancer's own.
+func stripService(in any) (any, error) {
+	s, ok := in.(*corev1.Service)
+	if !ok {
+		return in, nil
+	}
+	s.ManagedFields = nil
+	s.OwnerReferences = nil
+	for name := range s.Annotations {
+		if !strings.HasPrefix(name, "metallb.io/") && !strings.HasPrefix(name, "metallb.universe.tf/") && !strings.HasPrefix(name, "fairlead.io/") {
+			delete(s.Annotations, name)
+		}
+	}
+	s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = "", nil, nil, nil
+	s.Spec.SessionAffinityConfig = nil
+	return s, nil
+}
+
+// stripEndpointSlice keeps of each endpoint its node and whether it serves.
+func stripEndpointSlice(in any) (any, error) {
+	s, ok := in.(*discoveryv1.EndpointSlice)
+	if !ok {
+		return in, nil
+	}
+	s.ManagedFields, s.OwnerReferences, s.Annotations, s.Ports = nil, nil, nil, nil
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		s.Endpoints[i] = discoveryv1.Endpoint{NodeName: e.NodeName, Conditions: e.Conditions}
+	}
+	return s, nil
+}
+
+// stripNode keeps labels, taints, conditions and addresses.
+func stripNode(in any) (any, error) {
+	n, ok := in.(*corev1.Node)
+	if !ok {
+		return in, nil
+	}
+	n.ManagedFields, n.Annotations = nil, nil
+	n.Spec = corev1.NodeSpec{Taints: n.Spec.Taints, Unschedulable: n.Spec.Unschedulable}
+	conditions := n.Status.Conditions[:0]
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady || c.Type == corev1.NodeNetworkUnavailable {
+			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	n.Status = corev1.NodeStatus{Conditions: conditions, Addresses: n.Status.Addresses}
+	return n, nil
+}
+
+// stripNamespace keeps the labels.
+func stripNamespace(in any) (any, error) {
+	n, ok := in.(*corev1.Namespace)
+	if !ok {
+		return in, nil
+	}
+	n.ManagedFields, n.Annotations, n.Spec, n.Status = nil, nil, corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+	return n, nil
+}
+
+// ours says whether a Service is a load balancer of the class that this installation serves; "" stands for Services
+// that name no class.
+func ours(s *corev1.Service, class string) bool {
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return false
+	}
+	if s.Spec.LoadBalancerClass == nil {
+		return class == ""
+	}
+	return class != "" && *s.Spec.LoadBalancerClass == class
+}
+
+// ManagerOptions returns what every role's manager has in common.
+func ManagerOptions(namespace string) (manager.Options, error) {
+	scheme, err := NewScheme()
+	if err != nil {
+		return manager.Options{}, fmt.Errorf("putting together the kinds that Fairlead knows: %w", err)
+	}
+	return manager.Options{Scheme: scheme, Cache: cacheOptions(namespace)}, nil
+}

@@ -1,0 +1,170 @@
+package controllers
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+)
+
+// ConditionAssigned is the type of the Service condition that holds the verdict of allocation: True where the Service
+// has an address.
+const ConditionAssigned = "fairlead.io/Assigned"
+
+// maxConditionMessage is the limit that the API server sets on a condition's message, in bytes.
+const maxConditionMessage = 32768
+
+// change is what one write makes of a Service, and how it is told.
+type change struct {
+	service *corev1.Service // as it was read
+	patch   []byte          // JSON merge patch of the status subresource
+	event   *event          // nil where nothing is to be told
+}
+
+// event is what an Event on a Service says.
+type event struct {
+	kind string // corev1.EventTypeNormal or Warning
+	verdict.Verdict
+}
+
+// assign returns the change that makes the Service show the decision, or false where it shows it already.
+func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, bool) {
+	held := allocator.Ingress(s)
+	moved := !slices.Equal(held, d.Addresses) || len(held) != len(s.Status.LoadBalancer.Ingress)
+	conditions := slices.Clone(s.Status.Conditions)
+	said := meta.SetStatusCondition(&conditions, condition(s, d, now))
+	annotations := map[string]any{}
+	setAnnotation(s, annotations, allocator.AnnotationAllocatedFrom, d.Pool)
+	if moved {
+		setAnnotation(s, annotations, allocator.AnnotationAssignedAt, assignedAt(d, now))
+	}
+	if !moved && !said && len(annotations) == 0 {
+		return change{}, false
+	}
+	c := change{service: s, event: tell(s, held, d, moved)}
+	status := map[string]any{"conditions": conditions}
+	if moved {
+		status["loadBalancer"] = map[string]any{"ingress": ingress(d.Addresses)}
+	}
+	c.patch = mergePatch(s, annotations, status)
+	return c, true
+}
+
+// release returns the change that removes what an assignment left on a Service that is no load balancer any more, or
+// false where nothing is left.
+func release(s *corev1.Service) (change, bool) {
+	annotations := map[string]any{}
+	setAnnotation(s, annotations, allocator.AnnotationAllocatedFrom, "")
+	setAnnotation(s, annotations, allocator.AnnotationAssignedAt, "")
+	conditions := slices.Clone(s.Status.Conditions)
+	said := meta.RemoveStatusCondition(&conditions, ConditionAssigned)
+	if !said && len(annotations) == 0 {
+		return change{}, false
+	}
+	status := map[string]any{"conditions": conditions, "loadBalancer": map[string]any{"ingress": nil}}
+	return change{
+		service: s,
+		patch:   mergePatch(s, annotations, status),
+		event: &event{corev1.EventTypeNormal, verdict.Verdict{
+			Reason:  verdict.Released,
+			Message: fmt.Sprintf("the Service is of type %s now, so its address was freed", s.Spec.Type),
+		}},
+	}, true
+}
+
+func condition(s *corev1.Service, d allocator.Decision, now time.Time) metav1.Condition {
+	c := metav1.Condition{
+		Type:               ConditionAssigned,
+		Status:             metav1.ConditionFalse,
+		Reason:             string(d.Reason),
+		Message:            d.Message[:min(len(d.Message), maxConditionMessage)],
+		ObservedGeneration: s.Generation,
+		LastTransitionTime: metav1.NewTime(now),
+	}
+	if len(d.Addresses) > 0 {
+		c.Status = metav1.ConditionTrue
+	}
+	// The generation alone is no change of the verdict, and not worth a write.
+	if old := meta.FindStatusCondition(s.Status.Conditions, ConditionAssigned); old != nil &&
+		old.Status == c.Status && old.Reason == c.Reason && old.Message == c.Message {
+		c.ObservedGeneration = old.ObservedGeneration
+	}
+	return c
+}
+
+// tell words the Event for a change, or nil where the verdict is the one that was told before.
+func tell(s *corev1.Service, held []netip.Addr, d allocator.Decision, moved bool) *event {
+	old := meta.FindStatusCondition(s.Status.Conditions, ConditionAssigned)
+	repeated := old != nil && old.Reason == string(d.Reason) && old.Message == d.Message
+	adopted := old == nil && !moved && d.Complete // assigned before Fairlead came: nothing happened to it
+	switch {
+	case repeated || adopted:
+		return nil
+	case !d.Complete:
+		return &event{corev1.EventTypeWarning, d.Verdict}
+	case moved && len(held) > 0:
+		return &event{corev1.EventTypeNormal, verdict.Verdict{
+			Reason:  verdict.Moved,
+			Message: fmt.Sprintf("moved from %s: %s", joinAddresses(held), d.Message),
+		}}
+	}
+	return &event{corev1.EventTypeNormal, d.Verdict}
+}
+
+func joinAddresses(addresses []netip.Addr) string {
+	text := addresses[0].String()
+	for _, a := range addresses[1:] {
+		text += " and " + a.String()
+	}
+	return text
+}
+
+func assignedAt(d allocator.Decision, now time.Time) string {
+	if len(d.Addresses) == 0 {
+		return ""
+	}
+	return now.UTC().Format(time.RFC3339Nano)
+}
+
+// setAnnotation notes in the patch that the annotation is to have the value, or to go where the value is empty.
+func setAnnotation(s *corev1.Service, patch map[string]any, name, value string) {
+	old, there := s.Annotations[name]
+	switch {
+	case value == "" && there:
+		patch[name] = nil
+	case value != "" && old != value:
+		patch[name] = value
+	}
+}
+
+// ingress renders addresses as a load balancer's status. The mode VIP says that packets arrive with the address as
+// their destination.
+func ingress(addresses []netip.Addr) []corev1.LoadBalancerIngress {
+	mode := corev1.LoadBalancerIPModeVIP
+	var out []corev1.LoadBalancerIngress
+	for _, a := range addresses {
+		out = append(out, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode})
+	}
+	return out
+}
+
+// mergePatch renders a JSON merge patch (RFC 7386) that applies to just the version of the Service that was read.
+func mergePatch(s *corev1.Service, annotations, status map[string]any) []byte {
+	metadata := map[string]any{"uid": s.UID, "resourceVersion": s.ResourceVersion}
+	if len(annotations) > 0 {
+		metadata["annotations"] = annotations
+	}
+	b, err := json.Marshal(map[string]any{"metadata": metadata, "status": status})
+	if err != nil {
+		panic("rendering a patch of plain values: " + err.Error())
+	}
+	return b
+}

@@ -1,0 +1,22 @@
+package debian
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestMissingAndAdvice(t *testing.T) {
+	find := func(name string) (string, error) {
+		if name == "nft" || name == "gcc" {
+			return "", errors.New("not found")
+		}
+		return "/usr/bin/" + name, nil
+	}
+	list := missing(find, func(string) bool { return false })
+	if got, want := Advice(list), "sudo apt-get install --no-install-recommends nftables gcc libc6-dev"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if list := missing(find, func(string) bool { return true }); len(list) != 2 {
+		t.Errorf("missing %v, want nft and gcc", list)
+	}
+}

@@ -1,0 +1,24 @@
+// Package diff compares a wanted set with an observed one. It is pure and shared by all edges.
+package diff
+
+// Sets returns what is wanted but not observed (add, in the order of want) and what is observed but not wanted
+// (remove, in the order of have). Items are compared with ==; an item that stands more than once counts once.
+func Sets[T comparable](want, have []T) (add, remove []T) {
+	return missing(want, have), missing(have, want)
+}
+
+// missing returns the items of a that are not in b, each once.
+func missing[T comparable](a, b []T) []T {
+	seen := make(map[T]struct{}, len(b))
+	for _, x := range b {
+		seen[x] = struct{}{}
+	}
+	var out []T
+	for _, x := range a {
+		if _, ok := seen[x]; !ok {
+			seen[x] = struct{}{}
+			out = append(out, x)
+		}
+	}
+	return out
+}

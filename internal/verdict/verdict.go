@@ -1,0 +1,78 @@
+// Package verdict is the one vocabulary in which Fairlead says what was decided and why. Conditions, Events, metrics
+// and logs render these values; nothing else words a decision. It is pure.
+package verdict
+
+// Reason is a machine-readable word in CamelCase, stable across releases, fit for a condition's or an Event's reason.
+type Reason string
+
+// Reasons for an allocation.
+const (
+	// Assigned: the Service has every address that it asks for.
+	Assigned Reason = "IPAllocated"
+	// PartlyAssigned: a PreferDualStack Service has an address of one family; no pool has the other one free.
+	PartlyAssigned Reason = "PartlyAllocated"
+	// Released: the Service is no longer a load balancer of ours and its address was freed.
+	Released Reason = "IPReleased"
+	// Moved: the Service has another address than before.
+	Moved Reason = "IPMoved"
+	// NoPool: there is no pool that the Service may draw from.
+	NoPool Reason = "NoPool"
+	// PoolExhausted: every pool that the Service may draw from is full.
+	PoolExhausted Reason = "PoolExhausted"
+	// UnknownPool: the Service asks for a pool that does not exist.
+	UnknownPool Reason = "UnknownPool"
+	// PoolNotAllowed: the Service asks for a pool whose serviceAllocation does not admit it.
+	PoolNotAllowed Reason = "PoolNotAllowed"
+	// PoolInvalid: the pool's specification is bad; it keeps what it gave and gives nothing new.
+	PoolInvalid Reason = "PoolInvalid"
+	// FamilyUnavailable: no pool has addresses of a family that the Service needs.
+	FamilyUnavailable Reason = "FamilyUnavailable"
+	// AddressNotInPool: the requested address is in no pool.
+	AddressNotInPool Reason = "AddressNotInPool"
+	// AddressInUse: the requested address is held by another Service that it cannot be shared with.
+	AddressInUse Reason = "AddressInUse"
+	// InvalidRequest: the Service's own fields or annotations contradict each other or do not parse.
+	InvalidRequest Reason = "InvalidRequest"
+	// AddressConflict: another Service held the address earlier, so this one lost it.
+	AddressConflict Reason = "AddressConflict"
+	// Orphaned: the address is in no pool any more and no other one is to be had, so it is kept.
+	Orphaned Reason = "AddressOrphaned"
+)
+
+// Reasons for a problem in a configuration object.
+const (
+	// InvalidAddresses: a range does not parse, ends before it starts or mixes families, or there is none.
+	InvalidAddresses Reason = "InvalidAddresses"
+	// OverlappingAddresses: a range overlaps another one, of this pool or of an older pool, which owns the overlap.
+	OverlappingAddresses Reason = "OverlappingAddresses"
+	// InvalidSelector: a label selector does not parse.
+	InvalidSelector Reason = "InvalidSelector"
+	// UnknownReference: an object is named that does not exist.
+	UnknownReference Reason = "UnknownReference"
+)
+
+// Reasons for the announcement of an address by layer 2.
+const (
+	// Announced: this node announces the address.
+	Announced Reason = "nodeAssigned"
+	// NotOwner: another node announces the address.
+	NotOwner Reason = "NotOwner"
+	// NoAdvertisement: no advertisement selects the address's pool and the Service.
+	NoAdvertisement Reason = "NoAdvertisement"
+	// NoEndpoints: no endpoint of the Service is serving.
+	NoEndpoints Reason = "NoEndpoints"
+	// NoEligibleNode: no live node fulfils what the advertisements and the Service ask for.
+	NoEligibleNode Reason = "NoEligibleNode"
+	// NoInterface: this node was elected, but has no interface that the advertisements allow.
+	NoInterface Reason = "NoInterface"
+)
+
+// Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value
+// says nothing.
+type Verdict struct {
+	Reason  Reason
+	Message string
+}
+
+// String returns the message and the reason.
+func (v Verdict) String() string { return v.Message + " (" + string(v.Reason) + ")" }

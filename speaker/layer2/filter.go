@@ -1,0 +1,170 @@
+//go:build linux
+
+package layer2
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/net/bpf"
+)
+
+// The kernel filter lets only frames through that ask for an address of ours, so that a busy segment costs nothing.
+// It may let a few others through (see limitRanges); the exact decision is answerARP's and answerNDP's.
+
+const (
+	maxProgram   = 4096    // instructions in a filter, BPF_MAXINSNS
+	fixedProgram = 64      // instructions beside the search, generously
+	perRange     = 5       // instructions a range costs in the search, rounded up
+	acceptBytes  = 1 << 16 // what a filter returns to pass a whole frame
+	packetOther  = 3       // PACKET_OTHERHOST, linux/if_packet.h
+)
+
+// kernelFilter is what frame filters begin with in the kernel. Frames with a VLAN tag belong to another segment; if
+// there is no device for the VLAN, the kernel strips the tag and marks the frame as another host's.
+func kernelFilter(body []bpf.Instruction) []bpf.Instruction {
+	return slices.Concat(
+		[]bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtVLANTagPresent}}, require(0),
+		[]bpf.Instruction{
+			bpf.LoadExtension{Num: bpf.ExtType},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: packetOther, SkipFalse: 1},
+			bpf.RetConstant{Val: 0},
+		},
+		body)
+}
+
+// filterARP passes ARP requests for addresses, all IPv4, in at most size instructions.
+func filterARP(addresses []netip.Addr, size int) []bpf.Instruction {
+	words := make([]uint32, 0, len(addresses))
+	for _, a := range addresses {
+		b := a.As4()
+		words = append(words, binary.BigEndian.Uint32(b[:]))
+	}
+	return slices.Concat(
+		load(12, 2), require(0x0806), // EtherType
+		load(20, 2), require(1), // operation: request
+		load(38, 4), searchWords(words, size-fixedProgram), // target address
+	)
+}
+
+// filterNDP passes neighbor solicitations for addresses, all IPv6, in at most size instructions. The first three words of
+// the target are only held against the span of the set, which is exact where all addresses share a /96.
+func filterNDP(addresses []netip.Addr, size int) []bpf.Instruction {
+	const target = ethernetHeader + ipv6Header + 8
+	program := slices.Concat(
+		load(12, 2), require(0x86dd), // EtherType
+		load(20, 2), require(protocolICMPv6<<8|ndpHopLimit), // next header, hop limit
+		load(54, 2), require(typeNS<<8), // type, code
+	)
+	for i := range 4 {
+		words := make([]uint32, 0, len(addresses))
+		for _, a := range addresses {
+			b := a.As16()
+			words = append(words, binary.BigEndian.Uint32(b[4*i:]))
+		}
+		program = append(program, load(uint32(target+4*i), 4)...)
+		if i == 3 || len(words) == 0 {
+			return append(program, searchWords(words, size-fixedProgram)...)
+		}
+		program = append(program, requireSpan(slices.Min(words), slices.Max(words))...)
+	}
+	return program
+}
+
+// load puts size bytes at offset of the frame into the accumulator. A frame that is shorter is dropped by the kernel.
+func load(offset uint32, size int) []bpf.Instruction {
+	return []bpf.Instruction{bpf.LoadAbsolute{Off: offset, Size: size}}
+}
+
+// require drops the frame unless the accumulator is v.
+func require(v uint32) []bpf.Instruction {
+	return []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: 1}, bpf.RetConstant{Val: 0}}
+}
+
+// requireSpan drops the frame unless the accumulator is between low and high, both included.
+func requireSpan(low, high uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: low, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: high, SkipFalse: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// searchWords passes the frame if the accumulator is one of words, else drops it; in at most size instructions.
+func searchWords(words []uint32, size int) []bpf.Instruction {
+	var bounds []uint32
+	for _, r := range limitRanges(wordRanges(words), max(1, size/perRange)) {
+		bounds = append(bounds, r.low)
+		if r.high != ^uint32(0) {
+			bounds = append(bounds, r.high+1)
+		}
+	}
+	return search(bounds, false)
+}
+
+// search is a binary search over bounds, the sorted values at which being in the set changes; pass says what holds
+// below the first. A conditional jump reaches 255 instructions, so a longer way goes by an unconditional one.
+func search(bounds []uint32, pass bool) []bpf.Instruction {
+	if len(bounds) == 0 {
+		if pass {
+			return []bpf.Instruction{bpf.RetConstant{Val: acceptBytes}}
+		}
+		return []bpf.Instruction{bpf.RetConstant{Val: 0}}
+	}
+	mid := len(bounds) / 2
+	below := search(bounds[:mid], pass)
+	above := search(bounds[mid+1:], pass != (mid%2 == 0))
+	branch := bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: bounds[mid]}
+	if len(below) <= 255 {
+		branch.SkipTrue = uint8(len(below))
+		return slices.Concat([]bpf.Instruction{branch}, below, above)
+	}
+	branch.SkipFalse = 1
+	return slices.Concat([]bpf.Instruction{branch, bpf.Jump{Skip: uint32(len(below))}}, below, above)
+}
+
+// wordRange is all values from low to high, both included.
+type wordRange struct{ low, high uint32 }
+
+// wordRanges returns words as the fewest sorted ranges.
+func wordRanges(words []uint32) []wordRange {
+	var out []wordRange
+	for _, w := range slices.Compact(slices.Sorted(slices.Values(words))) {
+		if n := len(out); n > 0 && out[n-1].high+1 == w {
+			out[n-1].high = w
+			continue
+		}
+		out = append(out, wordRange{w, w})
+	}
+	return out
+}
+
+// limitRanges closes the narrowest gaps between sorted ranges until at most limit are left.
+func limitRanges(ranges []wordRange, limit int) []wordRange {
+	if len(ranges) <= limit {
+		return ranges
+	}
+	gaps := make([]int, 0, len(ranges)-1) // by the index of the range after the gap
+	for i := range ranges[1:] {
+		gaps = append(gaps, i+1)
+	}
+	slices.SortFunc(gaps, func(i, j int) int {
+		return cmp.Or(cmp.Compare(ranges[i].low-ranges[i-1].high, ranges[j].low-ranges[j-1].high), cmp.Compare(i, j))
+	})
+	closed := make([]bool, len(ranges))
+	for _, i := range gaps[:len(ranges)-limit] {
+		closed[i] = true
+	}
+	out := []wordRange{ranges[0]}
+	for i, r := range ranges[1:] {
+		if closed[i+1] {
+			out[len(out)-1].high = r.high
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}

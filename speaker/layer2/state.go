@@ -1,0 +1,311 @@
+//go:build linux
+
+package layer2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-lb/fairlead/internal/diff"
+	"github.com/fairlead-lb/fairlead/speaker/plan"
+)
+
+// state is what is announced, and the sockets that it takes. It is owned by the goroutine of Run.
+type state struct {
+	*Announcer
+	ctx        context.Context // Run's
+	work       *errgroup.Group // Run's goroutines
+	log        *slog.Logger
+	gratuitous *gratuitous
+	responders map[segment]*responder
+	sendings   map[plan.Announcement]*sending // every announcement that a responder answers for
+	failed     chan *responder                // those whose socket failed
+}
+
+func newState(ctx context.Context, a *Announcer, work *errgroup.Group) *state {
+	return &state{
+		Announcer:  a,
+		ctx:        ctx,
+		work:       work,
+		log:        a.cfg.Log,
+		gratuitous: newGratuitous(a.cfg),
+		responders: map[segment]*responder{},
+		sendings:   map[plan.Announcement]*sending{},
+		failed:     make(chan *responder),
+	}
+}
+
+// apply brings what is announced to want: what is new first, then what has to go.
+func (s *state) apply(ctx context.Context, want []plan.Announcement) error {
+	s.dropChangedLinks()
+	add, _ := diff.Sets(want, s.confirmed())
+	err := s.add(ctx, add)
+	_, remove := diff.Sets(want, s.answered())
+	return errors.Join(err, s.remove(remove))
+}
+
+// answered returns every announcement that a responder answers for, sorted.
+func (s *state) answered() []plan.Announcement {
+	out := make([]plan.Announcement, 0, len(s.sendings))
+	for a := range s.sendings {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, plan.Announcement.Compare)
+	return out
+}
+
+// confirmed returns those of answered whose first gratuitous announcement went out, too.
+func (s *state) confirmed() []plan.Announcement {
+	return slices.DeleteFunc(s.answered(), func(a plan.Announcement) bool { return !s.sendings[a].confirmed })
+}
+
+// add begins to announce each of add, and waits until the segments know.
+func (s *state) add(ctx context.Context, add []plan.Announcement) error {
+	var errs []error
+	var begun []*sending
+	fail := func(a plan.Announcement, err error) {
+		errs = append(errs, fmt.Errorf("announcing %s: %w", a, err))
+	}
+	results := make(chan sendResult, len(add))
+	for _, batch := range bySegment(add) {
+		for _, a := range s.answer(batch, fail) {
+			begun = append(begun, s.begin(a, results))
+		}
+	}
+	s.await(ctx, begun, results, fail)
+	return errors.Join(errs...)
+}
+
+// answer makes the responder of batch's segment answer for its announcements, and returns those that it does.
+func (s *state) answer(batch []plan.Announcement, fail func(plan.Announcement, error)) []plan.Announcement {
+	seg := segmentOf(batch[0])
+	var ready []plan.Announcement
+	var addresses []netip.Addr // of those that are not answered for yet
+	for _, a := range batch {
+		if err := s.prepare(a); err != nil {
+			fail(a, err)
+			continue
+		}
+		ready = append(ready, a)
+		if _, ok := s.sendings[a]; !ok {
+			addresses = append(addresses, a.Address)
+		}
+	}
+	if len(addresses) == 0 {
+		return ready
+	}
+	if err := s.extend(seg, addresses); err != nil {
+		for _, a := range ready {
+			s.unprepare(a)
+			fail(a, err)
+		}
+		return nil
+	}
+	return ready
+}
+
+// prepare does what has to be done before a responder answers for a: it checks the address and joins its group.
+func (s *state) prepare(a plan.Announcement) error {
+	if err := checkAddress(a.Address); err != nil {
+		return err
+	}
+	if _, ok := s.sendings[a]; ok || familyOf(a.Address) != familyNDP {
+		return nil
+	}
+	return s.groups.join(a.Link.Index, a.Address)
+}
+
+// unprepare takes prepare back.
+func (s *state) unprepare(a plan.Announcement) {
+	if _, ok := s.sendings[a]; !ok && familyOf(a.Address) == familyNDP {
+		s.groups.leave(a.Link.Index, a.Address)
+	}
+}
+
+// extend adds addresses to what is answered for on a segment, whose socket is opened if it is the first time.
+func (s *state) extend(seg segment, addresses []netip.Addr) error {
+	var err error
+	if r, ok := s.responders[seg]; ok {
+		err = r.widen((*r.targets.Load()).with(addresses, s.metrics.acquire))
+	} else {
+		err = s.open(seg, targets{}.with(addresses, s.metrics.acquire), addresses)
+	}
+	if err != nil {
+		for _, a := range addresses {
+			s.metrics.release(a)
+		}
+	}
+	return err
+}
+
+// open starts a responder for a segment.
+func (s *state) open(seg segment, t targets, addresses []netip.Addr) error {
+	r := &responder{segment: seg, metrics: s.metrics, log: s.log}
+	r.targets.Store(&t)
+	err := seg.family.attach(addresses, func(filter []bpf.RawInstruction) (err error) {
+		r.conn, err = s.listen(seg.link, seg.family, filter)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.ctx, r.cancel = context.WithCancel(s.ctx)
+	s.responders[seg] = r
+	s.log.Info("answering", "interface", seg.link.Name, "family", seg.family)
+	s.work.Go(func() error {
+		r.serve()
+		select {
+		case s.failed <- r:
+		case <-r.ctx.Done():
+		}
+		return nil
+	})
+	return nil
+}
+
+// begin queues the gratuitous announcements of a, anew if there was a first round that failed.
+func (s *state) begin(a plan.Announcement, results chan<- sendResult) *sending {
+	if old, ok := s.sendings[a]; ok {
+		old.stop()
+	}
+	r := s.responders[segmentOf(a)]
+	s.sendings[a] = &sending{
+		Announcement: a,
+		frames:       r.family.gratuitous(a.Address, a.Link.MAC),
+		conn:         r.conn,
+		sent:         (*r.targets.Load())[a.Address].gratuitous,
+		result:       results,
+	}
+	return s.sendings[a]
+}
+
+// await hands begun to the sender and waits for the first round of each.
+func (s *state) await(ctx context.Context, begun []*sending, results <-chan sendResult, fail func(plan.Announcement, error)) {
+	waiting := make(map[*sending]struct{}, len(begun))
+	for _, b := range begun {
+		waiting[b] = struct{}{}
+	}
+	if len(begun) == 0 {
+		return
+	}
+	select {
+	case s.gratuitous.added <- begun:
+	case <-s.ctx.Done():
+	}
+	var ended error
+	for len(waiting) > 0 && ended == nil {
+		select {
+		case r := <-results:
+			delete(waiting, r.sending)
+			r.sending.confirmed = r.err == nil
+			if r.err != nil {
+				fail(r.sending.Announcement, r.err)
+			}
+		case <-ctx.Done():
+			ended = ctx.Err()
+		case <-s.ctx.Done():
+			ended = ErrStopped
+		}
+	}
+	for _, b := range begun {
+		if _, ok := waiting[b]; ok {
+			fail(b.Announcement, ended)
+		}
+	}
+}
+
+// remove ends what is announced of remove.
+func (s *state) remove(remove []plan.Announcement) error {
+	var errs []error
+	for _, batch := range bySegment(remove) {
+		r := s.responders[segmentOf(batch[0])]
+		addresses := make([]netip.Addr, 0, len(batch))
+		for _, a := range batch {
+			addresses = append(addresses, a.Address)
+		}
+		if next := (*r.targets.Load()).without(addresses); len(next) == 0 {
+			s.closeResponder(r)
+		} else if err := r.narrow(next); err != nil {
+			errs = append(errs, fmt.Errorf("narrowing the filter on %s: %w", r.link, err))
+		}
+		for _, a := range batch {
+			s.forget(a)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// forget ends everything that belongs to an announcement that is no longer answered for.
+func (s *state) forget(a plan.Announcement) {
+	s.sendings[a].stop()
+	delete(s.sendings, a)
+	s.unprepare(a)
+	s.metrics.release(a.Address)
+}
+
+// dropChangedLinks ends what is announced on interfaces that are gone, or have another hardware address.
+func (s *state) dropChangedLinks() {
+	checked := map[plan.Link]error{}
+	for seg, r := range s.responders {
+		err, ok := checked[seg.link]
+		if !ok {
+			err = s.check(seg.link)
+			checked[seg.link] = err
+		}
+		if err != nil {
+			s.log.Info("link is gone", "interface", seg.link.Name, "reason", err)
+			s.dropResponder(r)
+		}
+	}
+}
+
+// dropResponder ends what is announced by r, unless that was done already.
+func (s *state) dropResponder(r *responder) {
+	if s.responders[r.segment] != r {
+		return
+	}
+	s.closeResponder(r)
+	for address := range *r.targets.Load() {
+		s.forget(plan.Announcement{Address: address, Link: r.link})
+	}
+}
+
+func (s *state) closeResponder(r *responder) {
+	r.close()
+	delete(s.responders, r.segment)
+	s.log.Info("no longer answering", "interface", r.link.Name, "family", r.family)
+}
+
+// close ends everything.
+func (s *state) close() {
+	for _, r := range s.responders {
+		s.dropResponder(r)
+	}
+	s.groups.close()
+}
+
+func segmentOf(a plan.Announcement) segment { return segment{a.Link, familyOf(a.Address)} }
+
+// bySegment groups announcements by their segment, in the order of the first of each.
+func bySegment(all []plan.Announcement) [][]plan.Announcement {
+	var out [][]plan.Announcement
+	at := map[segment]int{}
+	for _, a := range all {
+		seg := segmentOf(a)
+		i, ok := at[seg]
+		if !ok {
+			i = len(out)
+			at[seg] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], a)
+	}
+	return out
+}

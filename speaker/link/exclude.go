@@ -1,0 +1,34 @@
+//go:build linux
+
+package link
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// DefaultExclude returns the patterns of interface names that carry no announcements unless the user says otherwise:
+// the list that MetalLB ships in its ConfigMap metallb-excludel2.
+func DefaultExclude() []string {
+	return []string{
+		"^docker.*", "^cbr.*", "^dummy.*", "^virbr.*", "^lxcbr.*", "^veth.*", "^lo$", "^cali.*", "^tunl.*",
+		"^flannel.*", "^kube-ipvs.*", "^cni.*", "^nodelocaldns.*", "^lxc.*",
+	}
+}
+
+// ParseExclude compiles patterns of interface names (RE2 syntax, unanchored). A pattern that does not compile is
+// named in the error and left out; the others are returned all the same.
+func ParseExclude(patterns []string) ([]*regexp.Regexp, error) {
+	var out []*regexp.Regexp
+	var errs []error
+	for _, p := range patterns {
+		re, err := regexp.Compile(p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("interface name pattern %q: %w", p, err))
+			continue
+		}
+		out = append(out, re)
+	}
+	return out, errors.Join(errs...)
+}
