@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead-lb/fairlead/internal/verdict"
@@ -16,48 +17,71 @@ import (
 // Decision is what one Service is to have, and why.
 type Decision struct {
 	Addresses []netip.Addr // in the order of the Service's families, or as it holds them already
-	Pool      string       // the pool that they came from; two pools' names are joined by a comma
+	Pool      string       // the pool that they came from; the names of two are joined by a comma
 	Complete  bool         // the Service has what it asks for
 	verdict.Verdict
 }
+
+const poolSeparator = ","
 
 // Decide returns one Decision for each Service, in their order. An address in use stays with its holder: nothing that
 // is held is given to another Service in the same pass, not even when its holder gets a better one, since the write of
 // that may fail. The result depends on the set of Services, not on their order.
 func Decide(p *policy.Policy, services []Service) []Decision {
-	st := &state{policy: p, holders: map[netip.Addr][]*Service{}, shared: map[string][]netip.Addr{}, cursors: map[cursorKey]*cursor{}}
-	byAge := make([]*Service, len(services))
+	st := &state{
+		policy:  p,
+		holders: make(map[netip.Addr][]*Service, len(services)),
+		shared:  map[string][]netip.Addr{},
+		cursors: map[cursorKey]*cursor{},
+	}
+	all := make([]request, len(services))
 	for i := range services {
-		byAge[i] = &services[i]
+		all[i] = request{Service: &services[i], index: i}
 	}
-	slices.SortFunc(byAge, earlierHolder)
-	kept := make(map[*Service]holding, len(services))
-	for _, s := range byAge {
-		kept[s] = st.keep(s)
+	slices.SortFunc(all, earlierHolder)
+	for i := range all {
+		all[i].held = st.keep(all[i].Service)
 	}
-	slices.SortFunc(byAge, earlierRequest)
-	decisions := make(map[*Service]Decision, len(services))
-	for _, s := range byAge {
-		decisions[s] = st.decide(s, kept[s])
+	decisions := make([]Decision, len(services))
+	var unmet []request
+	for _, r := range all {
+		if r.Invalid == "" && st.satisfied(r.Service, r.held.addresses) {
+			decisions[r.index] = st.assigned(r.Service, r.held.addresses)
+		} else {
+			unmet = append(unmet, r)
+		}
 	}
-	out := make([]Decision, len(services))
-	for i := range services {
-		out[i] = decisions[&services[i]]
+	slices.SortFunc(unmet, earlierRequest)
+	for _, r := range unmet {
+		decisions[r.index] = st.decide(r.Service, r.held)
 	}
-	return out
+	return decisions
+}
+
+// request is one Service during one pass.
+type request struct {
+	*Service
+	index int // in the order of the caller
+	held  holding
 }
 
 // earlierHolder orders Services by who keeps an address that two of them hold.
-func earlierHolder(a, b *Service) int {
-	return cmp.Or(a.AssignedAt.Compare(b.AssignedAt), cmp.Compare(a.UID, b.UID), compareKeys(a, b))
+func earlierHolder(a, b request) int {
+	if c := a.AssignedAt.Compare(b.AssignedAt); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.UID, b.UID), compareKeys(a, b))
 }
 
 // earlierRequest orders Services by who is served first: those that ask for addresses, for a pool, for anything.
-func earlierRequest(a, b *Service) int {
-	return cmp.Or(cmp.Compare(a.flexibility(), b.flexibility()), a.Created.Compare(b.Created), compareKeys(a, b))
+func earlierRequest(a, b request) int {
+	if c := cmp.Or(cmp.Compare(a.flexibility(), b.flexibility()), a.Created.Compare(b.Created)); c != 0 {
+		return c
+	}
+	return compareKeys(a, b)
 }
 
-func compareKeys(a, b *Service) int {
+func compareKeys(a, b request) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
@@ -85,168 +109,214 @@ type state struct {
 	cursors map[cursorKey]*cursor
 }
 
-// keep claims what the Service holds, unless an earlier holder is in the way or its family is no longer wanted.
+// keep claims what the Service holds, unless an earlier holder is in the way, and keeps one address of each family
+// that it wants. The others are claimed too: they are free only when the status no longer shows them.
 func (st *state) keep(s *Service) holding {
 	var h holding
 	for _, a := range s.Held {
-		wanted := slices.Contains(s.Families, policy.FamilyOf(a))
-		other := st.obstacle(s, a)
-		switch {
-		case other != nil && wanted:
-			h.lost = fmt.Sprintf("lost %s to %s, which held it earlier", a, other.Key)
-		case other == nil:
-			st.claim(s, a) // even if unwanted: it is free only when the status no longer shows it
+		other, conflict := st.obstacle(s, a)
+		if other == nil {
+			st.claim(s, a)
 		}
-		if other == nil && wanted {
+		switch f := policy.FamilyOf(a); {
+		case !slices.Contains(s.Families, f) || hasFamily(h.addresses, f):
+		case other == nil:
 			h.addresses = append(h.addresses, a)
+		default:
+			h.lost = fmt.Sprintf("lost %s to %s, which held it earlier%s", a, other.Key, conflict)
 		}
 	}
 	return h
+}
+
+func hasFamily(addresses []netip.Addr, f policy.Family) bool {
+	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return policy.FamilyOf(a) == f })
 }
 
 func (st *state) claim(s *Service, a netip.Addr) {
 	if slices.Contains(st.holders[a], s) {
 		return
 	}
-	st.holders[a] = append(st.holders[a], s)
-	if s.SharingKey != "" && !slices.Contains(st.shared[s.SharingKey], a) {
+	if s.SharingKey != "" && len(st.holders[a]) == 0 { // later holders carry the same key
 		st.shared[s.SharingKey] = append(st.shared[s.SharingKey], a)
 	}
+	st.holders[a] = append(st.holders[a], s)
 }
 
-// obstacle returns a holder of the address that the Service cannot share it with, or nil.
-func (st *state) obstacle(s *Service, a netip.Addr) *Service {
+// obstacle returns the first holder of the address that the Service cannot share it with, and why, or nil.
+func (st *state) obstacle(s *Service, a netip.Addr) (*Service, conflict) {
 	for _, h := range st.holders[a] {
-		if h != s && !st.shareable(s, h, a) {
-			return h
+		if h == s {
+			continue
+		}
+		if c := st.conflict(s, h, a); c != none {
+			return h, c
 		}
 	}
-	return nil
+	return nil, none
 }
 
-// shareable says whether two Services may hold the same address: they carry the same key and no common port, and both
-// are served by every node or both by the same pods. Across namespaces the address's pool must allow it.
-func (st *state) shareable(a, b *Service, address netip.Addr) bool {
-	if a.SharingKey == "" || a.SharingKey != b.SharingKey || a.Local != b.Local || a.Local && a.Backends != b.Backends {
-		return false
-	}
-	if a.Namespace != b.Namespace {
-		if pool, ok := st.policy.PoolOf(address); !ok || !pool.CrossNamespaceSharing {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(a.Ports, func(p Port) bool { return slices.Contains(b.Ports, p) })
+// usable says whether the Service may hold the address, as far as its other holders are concerned.
+func (st *state) usable(s *Service, a netip.Addr) bool {
+	other, _ := st.obstacle(s, a)
+	return other == nil
 }
 
-// decide gives the Service what it asks for, or keeps what it has and says why.
-func (st *state) decide(s *Service, h holding) Decision {
-	current := h.addresses
-	var fail verdict.Verdict
+// conflict says, as the end of a sentence, why two Services cannot share an address.
+type conflict string
+
+// Conflicts. Where not both ask for sharing there is nothing to explain.
+const (
+	none              conflict = "-"
+	notAsked          conflict = ""
+	differentKeys     conflict = " under another sharing key"
+	differentPolicies conflict = " under another externalTrafficPolicy"
+	differentPods     conflict = " for other pods (externalTrafficPolicy is Local)"
+	samePort          conflict = " on the same port"
+	otherNamespace    conflict = " in another namespace (its pool does not allow that)"
+)
+
+// conflict compares two Services that want the same address: to share it they need the same key and no common port,
+// and both have to be served by every node or both by the same pods. Across namespaces the address's pool must allow it.
+func (st *state) conflict(a, b *Service, address netip.Addr) conflict {
 	switch {
-	case s.Invalid != "":
-		fail = verdict.Verdict{Reason: verdict.InvalidRequest, Message: s.Invalid}
-	case st.satisfied(s, current):
-		return st.assigned(s, current)
-	case s.Deleting:
-		fail = verdict.Verdict{Reason: verdict.InvalidRequest, Message: "the Service is being deleted and gets no address any more"}
-	default:
-		var got []netip.Addr
-		if got, fail = st.allocate(s, current); fail.Reason == "" {
-			for _, a := range got {
-				st.claim(s, a)
-			}
-			return st.assigned(s, got)
-		}
+	case a.SharingKey == "" || b.SharingKey == "":
+		return notAsked
+	case a.SharingKey != b.SharingKey:
+		return differentKeys
+	case a.Namespace != b.Namespace && !st.crossesNamespaces(address):
+		return otherNamespace
+	case a.Local != b.Local:
+		return differentPolicies
+	case a.Local && (a.Namespace != b.Namespace || a.Backends != b.Backends):
+		return differentPods
+	case slices.ContainsFunc(a.Ports, func(p Port) bool { return slices.Contains(b.Ports, p) }):
+		return samePort
 	}
-	if len(current) > 0 {
-		return st.keptDespite(s, current, fail)
+	return none
+}
+
+func (st *state) crossesNamespaces(a netip.Addr) bool {
+	pool, ok := st.policy.PoolOf(a)
+	return ok && pool.CrossNamespaceSharing
+}
+
+// decide looks for what the Service asks for and has not, or keeps what it has and says why.
+func (st *state) decide(s *Service, h holding) Decision {
+	got, fail := st.allocate(s, h.addresses)
+	if fail.Reason == "" {
+		for _, a := range got {
+			st.claim(s, a)
+		}
+		return st.assigned(s, got)
 	}
 	if h.lost != "" {
 		fail = verdict.Verdict{Reason: verdict.AddressConflict, Message: h.lost + "; " + fail.Message}
+	}
+	if len(h.addresses) > 0 {
+		return st.keptDespite(s, h.addresses, fail)
 	}
 	return Decision{Verdict: fail}
 }
 
 // satisfied says whether what the Service holds is what it asks for, so that nothing is to be looked for.
 func (st *state) satisfied(s *Service, current []netip.Addr) bool {
-	if len(current) == 0 || !st.coversFamilies(s, current) {
-		return false
+	wanted := len(s.Families)
+	if len(s.Addresses) > 0 {
+		wanted = len(s.Addresses)
 	}
-	for _, a := range s.Addresses {
-		if !slices.Contains(current, a) {
-			return false
-		}
-	}
-	for _, a := range current {
-		pool, ok := st.homeOf(s, a)
-		if !ok || s.Pool != "" && pool != s.Pool {
-			return false
-		}
-	}
-	return true
+	return len(current) >= wanted &&
+		!slices.ContainsFunc(s.Addresses, func(a netip.Addr) bool { return !slices.Contains(current, a) }) &&
+		!slices.ContainsFunc(current, func(a netip.Addr) bool { return !st.fits(s, a) })
 }
 
-// coversFamilies says whether the Service has an address of every family that it could have now.
-func (st *state) coversFamilies(s *Service, current []netip.Addr) bool {
-	return len(current) >= len(s.Families)
+// fits says whether an address that the Service holds lies in a pool, and in the one that it asks for.
+func (st *state) fits(s *Service, a netip.Addr) bool {
+	pool, ok := st.homeOf(s, a)
+	return ok && (s.Pool == "" || s.Pool == pool)
 }
 
-// homeOf returns the pool of an address that the Service holds: the pool that has it, or the one it came from where
-// that pool is bad now and may have lost its range by a mistake.
+// homeOf returns the pool of an address that the Service holds: the pool that has it, or one it came from where that
+// pool is bad now and may have lost its range by a mistake.
 func (st *state) homeOf(s *Service, a netip.Addr) (string, bool) {
 	if pool, ok := st.policy.PoolOf(a); ok {
 		return pool.Name, true
 	}
-	if pool, ok := st.policy.Pool(s.HeldFrom); ok && pool.Frozen {
-		return pool.Name, true
+	for name := range strings.SplitSeq(s.HeldFrom, poolSeparator) {
+		if pool, ok := st.policy.Pool(name); ok && pool.Frozen {
+			return name, true
+		}
 	}
 	return "", false
 }
 
-// poolsOf names the pools of the addresses; an address in no pool goes by the pool that it came from.
-func (st *state) poolsOf(s *Service, addresses []netip.Addr) string {
+// poolsOf names the pools of the addresses; an address in no pool goes by what the Service's annotation says.
+func (st *state) poolsOf(s *Service, addresses []netip.Addr) []string {
 	var names []string
 	for _, a := range addresses {
-		name, ok := st.homeOf(s, a)
-		if !ok {
-			name = s.HeldFrom
+		if name, ok := st.homeOf(s, a); ok {
+			names = addOnce(names, name)
+			continue
 		}
-		if name != "" && !slices.Contains(names, name) {
-			names = append(names, name)
+		for name := range strings.SplitSeq(s.HeldFrom, poolSeparator) {
+			names = addOnce(names, name)
 		}
 	}
-	return strings.Join(names, ",")
+	return names
+}
+
+func addOnce(names []string, name string) []string {
+	if name == "" || slices.Contains(names, name) {
+		return names
+	}
+	return append(names, name)
 }
 
 func (st *state) assigned(s *Service, addresses []netip.Addr) Decision {
-	d := Decision{Addresses: addresses, Pool: st.poolsOf(s, addresses), Complete: true}
-	d.Verdict = verdict.Verdict{Reason: verdict.Assigned, Message: fmt.Sprintf("assigned %s from pool %q", join(addresses), d.Pool)}
-	if len(addresses) < len(s.Families) {
-		missing := policy.FamilyOf(addresses[0]).Other()
+	pools := st.poolsOf(s, addresses)
+	d := Decision{Addresses: addresses, Pool: strings.Join(pools, poolSeparator), Complete: true}
+	d.Verdict = verdict.Verdict{Reason: verdict.Assigned, Message: fmt.Sprintf("assigned %s from %s", join(addresses), poolList(pools, "and"))}
+	if len(addresses) < len(s.Families) && len(s.Addresses) == 0 {
 		d.Reason = verdict.PartlyAssigned
-		d.Message += fmt.Sprintf("; no %s address is free there", missing)
+		d.Message += fmt.Sprintf(", which has no %s address to give", policy.FamilyOf(addresses[0]).Other())
 	}
 	return d
 }
 
 // keptDespite keeps an address that is not, or no longer, what the Service should have.
 func (st *state) keptDespite(s *Service, current []netip.Addr, fail verdict.Verdict) Decision {
-	d := Decision{Addresses: current, Pool: st.poolsOf(s, current)}
+	d := Decision{Addresses: current, Pool: strings.Join(st.poolsOf(s, current), poolSeparator)}
+	var orphans []netip.Addr
 	for _, a := range current {
-		if _, ok := st.homeOf(s, a); !ok && len(s.Addresses) == 0 && s.Pool == "" {
-			fail.Reason = verdict.Orphaned
-			d.Verdict = verdict.Verdict{Reason: verdict.Orphaned, Message: fmt.Sprintf("keeps %s, which is in no pool any more, since %s", join(current), fail.Message)}
-			return d
+		if _, ok := st.homeOf(s, a); !ok {
+			orphans = append(orphans, a)
 		}
 	}
 	d.Verdict = verdict.Verdict{Reason: fail.Reason, Message: fmt.Sprintf("keeps %s: %s", join(current), fail.Message)}
+	if len(orphans) > 0 {
+		d.Verdict = no(verdict.Orphaned, "keeps %s although %s is in no pool any more: %s", join(current), join(orphans), fail.Message)
+	}
 	return d
 }
 
+// join lists addresses in a sentence.
 func join(addresses []netip.Addr) string {
-	var parts []string
-	for _, a := range addresses {
-		parts = append(parts, a.String())
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
 	}
-	return strings.Join(parts, " and ")
+	return strings.Join(texts, " and ")
+}
+
+// poolList lists pools in a sentence; the word stands before the last one.
+func poolList(names []string, word string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = strconv.Quote(name)
+	}
+	last := len(quoted) - 1
+	if last == 0 {
+		return "pool " + quoted[0]
+	}
+	return "pools " + strings.Join(quoted[:last], ", ") + " " + word + " " + quoted[last]
 }

@@ -67,12 +67,12 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 
 // Reconcile decides for all Services and writes what is not so yet.
 func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	compiled, problems, err := compilePolicy(ctx, a.Client, a.Namespace, a.policy)
+	compiled, err := compile(ctx, a.Client, a.Namespace, a.policy)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	a.policy = compiled
-	a.problems.tell(problems, a.Log, a.Events)
+	a.policy = compiled.policy
+	a.problems.tell(compiled, a.Log, a.Events)
 
 	services, err := a.observe(ctx)
 	if err != nil {
@@ -102,6 +102,9 @@ func (a *Allocation) changes(services []*corev1.Service, namespaces map[string]m
 		}
 	}
 	for i, d := range allocator.Decide(a.policy, requests) {
+		if mine[i].DeletionTimestamp != nil {
+			continue // it keeps what it has until it is gone
+		}
 		if c, ok := assign(mine[i], d, a.Now()); ok {
 			out = append(out, c)
 		}
@@ -176,7 +179,7 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 		return nil, err
 	}
 	if c.event != nil {
-		a.Events.Eventf(s, nil, c.event.kind, string(c.event.Reason), "Allocate", "%s", c.event.Message)
+		record(a.Events, s, c.event.kind, c.event.Reason, "Allocate", c.event.Message)
 		a.Log.Info(c.event.Message, "service", key.String(), "reason", c.event.Reason)
 	}
 	return s, nil

@@ -85,7 +85,7 @@ func condition(s *corev1.Service, d allocator.Decision, now time.Time) metav1.Co
 		Type:               ConditionAssigned,
 		Status:             metav1.ConditionFalse,
 		Reason:             string(d.Reason),
-		Message:            d.Message[:min(len(d.Message), maxConditionMessage)],
+		Message:            cut(d.Message, maxConditionMessage),
 		ObservedGeneration: s.Generation,
 		LastTransitionTime: metav1.NewTime(now),
 	}
@@ -103,14 +103,14 @@ func condition(s *corev1.Service, d allocator.Decision, now time.Time) metav1.Co
 // tell words the Event for a change, or nil where the verdict is the one that was told before.
 func tell(s *corev1.Service, held []netip.Addr, d allocator.Decision, moved bool) *event {
 	old := meta.FindStatusCondition(s.Status.Conditions, ConditionAssigned)
-	repeated := old != nil && old.Reason == string(d.Reason) && old.Message == d.Message
+	repeated := !moved && old != nil && old.Reason == string(d.Reason) && old.Message == cut(d.Message, maxConditionMessage)
 	adopted := old == nil && !moved && d.Complete // assigned before Fairlead came: nothing happened to it
 	switch {
 	case repeated || adopted:
 		return nil
 	case !d.Complete:
 		return &event{corev1.EventTypeWarning, d.Verdict}
-	case moved && len(held) > 0:
+	case len(held) > 0 && !slices.Equal(held, d.Addresses):
 		return &event{corev1.EventTypeNormal, verdict.Verdict{
 			Reason:  verdict.Moved,
 			Message: fmt.Sprintf("moved from %s: %s", joinAddresses(held), d.Message),

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,8 +20,6 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
-	"github.com/fairlead-lb/fairlead/speaker/layer2"
-	"github.com/fairlead-lb/fairlead/speaker/link"
 	"github.com/fairlead-lb/fairlead/speaker/members"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -34,13 +33,14 @@ type Announcing struct {
 	Namespace   string // of the configuration objects
 	Class       string // of the Services served; "" for those without a class
 	Node        string // this node's name
-	MembersPort int
-	Links       *link.Watcher
-	Layer2      *layer2.Announcer
+	MembersPort uint16
+	Links       speaker.Links
+	Layer2      speaker.Layer2
 
 	dirty     chan struct{}
 	policy    *policy.Policy
-	announced map[told]struct{} // what was told as announced from here
+	uids      map[allocator.Key]types.UID // of the Services gathered last, for Events
+	announced map[told]struct{}           // what was told as announced from here
 }
 
 // told is one address of one Service. It is comparable.
@@ -169,11 +169,11 @@ func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 func (a *Announcing) gather(ctx context.Context) (plan.View, error) {
 	v := plan.View{Node: a.Node}
 	// Problems of the configuration are told by the controller, once for the cluster.
-	compiled, _, err := compilePolicy(ctx, a.Client, a.Namespace, a.policy)
+	compiled, err := compile(ctx, a.Client, a.Namespace, a.policy)
 	if err != nil {
 		return v, err
 	}
-	a.policy, v.Policy = compiled, compiled
+	a.policy, v.Policy = compiled.policy, compiled.policy
 	var nodes corev1.NodeList
 	if err := a.Client.List(ctx, &nodes); err != nil {
 		return v, fmt.Errorf("listing Nodes: %w", err)
@@ -197,13 +197,15 @@ func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
 	}
 	var out []plan.Service
 	at := map[allocator.Key]int{}
+	a.uids = map[allocator.Key]types.UID{}
 	for i := range list.Items {
 		s := &list.Items[i]
 		addresses := allocator.Ingress(s)
 		if !ours(s, a.Class) || len(addresses) == 0 {
 			continue
 		}
-		at[allocator.Key{Namespace: s.Namespace, Name: s.Name}] = len(out)
+		key := allocator.Key{Namespace: s.Namespace, Name: s.Name}
+		at[key], a.uids[key] = len(out), s.UID
 		out = append(out, plan.Service{
 			Namespace: s.Namespace,
 			Name:      s.Name,
@@ -254,11 +256,16 @@ func nodeOf(n *corev1.Node) plan.Node {
 	return out
 }
 
-// report tells what is newly announced from this node, as an Event on the Service and in the log.
+// report tells what is newly announced from this node, as an Event on the Service and in the log; what was planned but
+// could not be done yet is not told.
 func (a *Announcing) report(_ context.Context, p plan.Plan, _ error) {
+	achieved := map[netip.Addr]struct{}{}
+	for _, x := range a.Layer2.Announced() {
+		achieved[x.Address] = struct{}{}
+	}
 	now := map[told]struct{}{}
 	for _, v := range p.Verdicts {
-		if v.Reason != verdict.Announced {
+		if _, ok := achieved[v.Address]; !ok || v.Reason != verdict.Announced {
 			continue
 		}
 		x := told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address}
@@ -267,8 +274,11 @@ func (a *Announcing) report(_ context.Context, p plan.Plan, _ error) {
 			continue
 		}
 		a.Log.Info(v.Message, "service", x.Key.String(), "address", v.Address.String())
-		service := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: v.Namespace, Name: v.Name}
-		a.Events.Eventf(service, nil, corev1.EventTypeNormal, string(v.Reason), "Announce", "%s", v.Message)
+		record(a.Events, &corev1.ObjectReference{
+			APIVersion: "v1", Kind: "Service", Namespace: v.Namespace, Name: v.Name, UID: a.uids[x.Key],
+			// Tells the addresses of one Service apart: the recorder drops the message of what it takes for a repetition.
+			FieldPath: fmt.Sprintf("status.loadBalancer.ingress{%s}", v.Address),
+		}, corev1.EventTypeNormal, v.Reason, "Announce", v.Message)
 	}
 	for x := range a.announced {
 		if _, ok := now[x]; !ok {

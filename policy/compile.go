@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,7 +47,7 @@ func Compile(objects Objects, last *Policy) (*Policy, []Problem) {
 	slices.SortFunc(c.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Object.Kind, b.Object.Kind), cmp.Compare(a.Object.Name, b.Object.Name), cmp.Compare(a.Message, b.Message))
 	})
-	return p, c.problems
+	return p, slices.Compact(c.problems) // a range that stands three times is told once
 }
 
 // compiler collects problems.
@@ -90,10 +89,9 @@ func (c *compiler) pool(o *v1beta1.IPAddressPool, last *Policy) Pool {
 		}
 		pool.declared = append(pool.declared, r)
 	}
-	var err error
-	if pool.Tenants, err = tenants(o.Spec.AllocateTo); err != nil {
+	var ok bool
+	if pool.Tenants, ok = c.tenants(id, o.Spec.AllocateTo); !ok {
 		pool.Frozen = true
-		c.report(id, verdict.InvalidSelector, "%s, spec.serviceAllocation: %v", id, err)
 	}
 	if !pool.Frozen || last == nil {
 		return pool
@@ -105,18 +103,18 @@ func (c *compiler) pool(o *v1beta1.IPAddressPool, last *Policy) Pool {
 	return pool
 }
 
-func tenants(a *v1beta1.ServiceAllocation) (*Tenants, error) {
+func (c *compiler) tenants(id Ref, a *v1beta1.ServiceAllocation) (*Tenants, bool) {
 	if a == nil {
-		return nil, nil
+		return nil, true
 	}
-	inNamespaces, err1 := selectors("namespaceSelectors", a.NamespaceSelectors)
-	ofServices, err2 := selectors("serviceSelectors", a.ServiceSelectors)
+	inNamespaces, ok1 := c.selectors(id, "spec.serviceAllocation.namespaceSelectors", a.NamespaceSelectors)
+	ofServices, ok2 := c.selectors(id, "spec.serviceAllocation.serviceSelectors", a.ServiceSelectors)
 	return &Tenants{
 		Priority:           a.Priority,
 		Namespaces:         slices.Clone(a.Namespaces),
 		NamespaceSelectors: inNamespaces,
 		ServiceSelectors:   ofServices,
-	}, errors.Join(err1, err2)
+	}, ok1 && ok2
 }
 
 // settleOverlaps gives every address to one pool: to the older of two pools, and within a pool to the range that
@@ -128,34 +126,49 @@ func (c *compiler) settleOverlaps(objects []v1beta1.IPAddressPool, pools []Pool)
 		for _, r := range pool.declared {
 			rest := []Range{r}
 			for j := range pools[:i+1] {
-				for _, taken := range pools[j].Ranges {
-					if !r.Overlaps(taken) {
-						continue
-					}
-					rest = without(rest, taken)
-					c.reportOverlap(id, r, taken, pools[j].Name)
-				}
+				var taken []Range
+				rest, taken = split(rest, pools[j].Ranges)
+				c.reportOverlap(id, r, taken, pools[j].Name)
 			}
 			pool.Ranges = append(pool.Ranges, rest...)
 		}
 	}
 }
 
-func (c *compiler) reportOverlap(id Ref, r, taken Range, owner string) {
-	if owner == id.Name {
-		c.report(id, verdict.OverlappingAddresses, "%s lists %s twice: remove it from %s", id, r.overlap(taken), r)
-		return
+// split parts ranges into what none of the others holds and what one of them does.
+func split(ranges, others []Range) (rest, taken []Range) {
+	rest = ranges
+	for _, o := range others {
+		var left []Range
+		for _, r := range rest {
+			left = append(left, r.subtract(o)...)
+			if r.Overlaps(o) {
+				taken = append(taken, r.overlap(o))
+			}
+		}
+		rest = left
 	}
-	c.report(id, verdict.OverlappingAddresses, "%s: range %s overlaps the older pool %q, which keeps %s: remove that from one of the two",
-		id, r, owner, r.overlap(taken))
+	slices.SortFunc(taken, func(a, b Range) int { return a.From.Compare(b.From) })
+	return rest, taken
 }
 
-func without(ranges []Range, taken Range) []Range {
-	var rest []Range
-	for _, r := range ranges {
-		rest = append(rest, r.subtract(taken)...)
+func (c *compiler) reportOverlap(id Ref, r Range, taken []Range, owner string) {
+	switch {
+	case len(taken) == 0:
+	case owner == id.Name:
+		c.report(id, verdict.OverlappingAddresses, "%s lists %s twice: remove it from %s", id, list(taken), r)
+	default:
+		c.report(id, verdict.OverlappingAddresses, "%s: range %s overlaps the older pool %q, which keeps %s: remove that from one of the two",
+			id, r, owner, list(taken))
 	}
-	return rest
+}
+
+func list(ranges []Range) string {
+	texts := make([]string, len(ranges))
+	for i, r := range ranges {
+		texts[i] = r.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func owners(pools []Pool) []owner {
@@ -172,37 +185,43 @@ func owners(pools []Pool) []owner {
 // l2Ad compiles one advertisement; a bad one keeps its last value, and otherwise announces nothing.
 func (c *compiler) l2Ad(o *v1beta1.L2Advertisement, pools []v1beta1.IPAddressPool, last *Policy) L2Ad {
 	id := ref("L2Advertisement", o)
-	ofPools, err1 := selectors("ipAddressPoolSelectors", o.Spec.IPAddressPoolSelectors)
-	nodes, err2 := selectors("nodeSelectors", o.Spec.NodeSelectors)
-	services, err3 := selectors("serviceSelectors", o.Spec.ServiceSelectors)
-	preferred, err4 := preferences(o.Spec.PreferredNodeSelectors)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		c.report(id, verdict.InvalidSelector, "%s: %v", id, strings.ReplaceAll(err.Error(), "\n", "; "))
-		return lastL2Ad(last, o)
-	}
+	ofPools, ok1 := c.selectors(id, "spec.ipAddressPoolSelectors", o.Spec.IPAddressPoolSelectors)
+	nodes, ok2 := c.selectors(id, "spec.nodeSelectors", o.Spec.NodeSelectors)
+	services, ok3 := c.selectors(id, "spec.serviceSelectors", o.Spec.ServiceSelectors)
+	preferred, ok4 := c.preferences(id, o.Spec.PreferredNodeSelectors)
 	ad := L2Ad{
 		Name:       o.Name,
 		UID:        string(o.UID),
 		AllPools:   len(o.Spec.IPAddressPools)+len(ofPools) == 0,
+		Pools:      c.poolsOf(id, o, ofPools, pools),
 		Nodes:      nodes,
 		Services:   services,
 		Interfaces: slices.Clone(o.Spec.Interfaces),
 		Preferred:  preferred,
 	}
+	if ok1 && ok2 && ok3 && ok4 {
+		return ad
+	}
+	return lastL2Ad(last, o)
+}
+
+// poolsOf returns the names of the pools that the advertisement names or selects, sorted. An unknown one stays in the
+// list: it may be one that was just deleted and whose addresses are still in use.
+func (c *compiler) poolsOf(id Ref, o *v1beta1.L2Advertisement, selected []labels.Selector, pools []v1beta1.IPAddressPool) []string {
+	var names []string
 	for i := range pools {
-		if slices.Contains(o.Spec.IPAddressPools, pools[i].Name) || matchesAny(ofPools, pools[i].Labels) {
-			ad.Pools = append(ad.Pools, pools[i].Name)
+		if slices.Contains(o.Spec.IPAddressPools, pools[i].Name) || matchesAny(selected, pools[i].Labels) {
+			names = append(names, pools[i].Name)
 		}
 	}
 	for _, name := range o.Spec.IPAddressPools {
-		// An unknown pool stays in the list: it may be one that was just deleted and whose addresses are still in use.
-		if !slices.Contains(ad.Pools, name) {
-			ad.Pools = append(ad.Pools, name)
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 			c.report(id, verdict.UnknownReference, "%s names pool %q, which does not exist: create it or correct the name", id, name)
 		}
 	}
-	slices.Sort(ad.Pools)
-	return ad
+	slices.Sort(names)
+	return names
 }
 
 // lastL2Ad returns the last good value of a bad advertisement, or one that selects no pool.
@@ -217,26 +236,32 @@ func lastL2Ad(last *Policy, o *v1beta1.L2Advertisement) L2Ad {
 	return L2Ad{Name: o.Name, UID: string(o.UID)}
 }
 
-func preferences(in []v1beta1.PreferredNodeSelector) ([]Preference, error) {
-	var out []Preference
+func (c *compiler) preferences(id Ref, in []v1beta1.PreferredNodeSelector) (out []Preference, ok bool) {
+	ok = true
 	for i := range in {
-		s, err := metav1.LabelSelectorAsSelector(&in[i].Preference)
-		if err != nil {
-			return nil, fmt.Errorf("preferredNodeSelectors[%d]: %w", i, err)
-		}
+		s, good := c.selector(id, fmt.Sprintf("spec.preferredNodeSelectors[%d].preference", i), &in[i].Preference)
 		out = append(out, Preference{in[i].Weight, s})
+		ok = ok && good
 	}
-	return out, nil
+	return out, ok
 }
 
-func selectors(field string, in []metav1.LabelSelector) ([]labels.Selector, error) {
-	var out []labels.Selector
+// selectors compiles the list of selectors in a field; each bad one is reported, and matches nothing.
+func (c *compiler) selectors(id Ref, field string, in []metav1.LabelSelector) (out []labels.Selector, ok bool) {
+	ok = true
 	for i := range in {
-		s, err := metav1.LabelSelectorAsSelector(&in[i])
-		if err != nil {
-			return nil, fmt.Errorf("%s[%d]: %w", field, i, err)
-		}
+		s, good := c.selector(id, fmt.Sprintf("%s[%d]", field, i), &in[i])
 		out = append(out, s)
+		ok = ok && good
 	}
-	return out, nil
+	return out, ok
+}
+
+func (c *compiler) selector(id Ref, field string, in *metav1.LabelSelector) (labels.Selector, bool) {
+	s, err := metav1.LabelSelectorAsSelector(in)
+	if err != nil {
+		c.report(id, verdict.InvalidSelector, "%s, %s: %v", id, field, err)
+		return labels.Nothing(), false
+	}
+	return s, true
 }

@@ -100,6 +100,9 @@ func (s *Speaker) follow(ctx context.Context) {
 		case <-s.Dirty:
 		case <-s.Links.Changed():
 		}
+		if ctx.Err() != nil {
+			return // select prefers no case, and a plan must not be begun any more
+		}
 		timer.Reset(r.run(ctx))
 	}
 }
@@ -116,9 +119,9 @@ func (s *Speaker) awaitFirst(ctx context.Context) bool {
 	return true
 }
 
-// handOver lets the others take over what this node announces.
+// handOver lets the others take over what this node announces, unless the edges ended already.
 func (s *Speaker) handOver(ctx context.Context) {
-	if len(s.Members.Alive()) < 2 {
+	if ctx.Err() != nil || len(s.Members.Alive()) < 2 {
 		return
 	}
 	if err := s.Members.Leave(leaveTimeout); err != nil {

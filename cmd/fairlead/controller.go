@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,12 +13,15 @@ import (
 func controllerCommand() *cobra.Command {
 	var c common
 	var elect bool
-	var writers int
+	var writers uint16
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Assign addresses from pools to Services; runs as a Deployment",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if writers == 0 {
+				return errors.New("--status-writers is 0, but at least 1 is needed")
+			}
 			ctx := cmd.Context()
 			log, err := c.logger(cmd.ErrOrStderr())
 			if err != nil {
@@ -41,7 +45,7 @@ func controllerCommand() *cobra.Command {
 				Log:       log,
 				Namespace: c.namespace,
 				Class:     c.class,
-				Writers:   writers,
+				Writers:   int(writers),
 				Now:       time.Now,
 			}
 			if err := allocation.SetUp(m); err != nil {
@@ -53,6 +57,6 @@ func controllerCommand() *cobra.Command {
 	}
 	c.register(cmd.Flags())
 	cmd.Flags().BoolVar(&elect, "leader-elect", true, "let one replica at a time decide; the others wait")
-	cmd.Flags().IntVar(&writers, "status-writers", 16, "how many Service statuses are written at the same time")
+	cmd.Flags().Uint16Var(&writers, "status-writers", 16, "how many Service statuses are written at the same time")
 	return cmd
 }

@@ -15,7 +15,7 @@ import (
 func speakerCommand() *cobra.Command {
 	var c common
 	var node string
-	var port int
+	var port uint16
 	var exclude []string
 	cmd := &cobra.Command{
 		Use:   "speaker",
@@ -59,7 +59,7 @@ func speakerCommand() *cobra.Command {
 	}
 	c.register(cmd.Flags())
 	cmd.Flags().StringVar(&node, "node-name", "", "name of this node's Node object")
-	cmd.Flags().IntVar(&port, "members-port", 7947, "UDP and TCP port on which the speakers watch each other")
+	cmd.Flags().Uint16Var(&port, "members-port", 7947, "UDP and TCP port on which the speakers watch each other")
 	cmd.Flags().StringSliceVar(&exclude, "exclude-interfaces", link.DefaultExclude(), "regular expressions; an interface whose name matches one never announces")
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +88,14 @@ func lockClaim(path string, flag int) (*os.File, claimed, error) {
 // release gives the name back.
 func (cl *claim) release() error {
 	return errors.Join(os.Remove(cl.path), cl.file.Close())
+}
+
+// Sweep removes what clusters left whose process was killed; Start does so by itself. It tells log what it removes.
+func Sweep(log io.Writer) error {
+	if os.Geteuid() != 0 {
+		return ErrNotRoot
+	}
+	return sweep(&progress{w: log})
 }
 
 // sweep removes what killed owners of any cluster left on this machine: processes, namespaces, folders.

@@ -8,14 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
-
-// stopGrace is how long Close waits for a process after SIGTERM before it kills it.
-const stopGrace = 5 * time.Second
 
 // A Cluster is a running cluster. Its methods may be called from several goroutines.
 type Cluster struct {
@@ -152,7 +148,7 @@ func (c *Cluster) close() error {
 	if local != nil {
 		errs = append(errs, local.close())
 	}
-	errs = append(errs, c.log.step("stopping the cluster's processes", func() error { return stopProcesses(processes, stopGrace) }))
+	errs = append(errs, c.log.step("stopping the cluster's processes", func() error { return stopProcesses(processes) }))
 	for _, p := range pods {
 		errs = append(errs, p.close())
 	}
@@ -195,12 +191,6 @@ func (c *Cluster) Outside() *Host { return c.outside }
 
 // namespace is the network namespace of a host.
 func (c *Cluster) namespace(host string) string { return c.name + "." + host }
-
-func (c *Cluster) addToHosts(h *Host) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hosts = append(c.hosts, h)
-}
 
 // running says whether a process of that name runs.
 func (c *Cluster) running(name string) bool {

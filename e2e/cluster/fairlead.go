@@ -21,8 +21,8 @@ const (
 	FairleadNamespace = "metallb-system"
 	// MetricsPort and HealthPort are where Fairlead's processes listen, on their host's IPv4 address. A second
 	// controller, a third and so on listen two ports higher each.
-	MetricsPort = 7472
-	HealthPort  = 7473
+	MetricsPort = 7948
+	HealthPort  = 7949
 )
 
 // establishTimeout bounds the API server's acceptance of new kinds.
@@ -115,7 +115,8 @@ func (c *Cluster) InstallFairlead(ctx context.Context) error {
 	return nil
 }
 
-// StartController starts Fairlead's controller beside the API server, as the ServiceAccount controller. While another
+// StartController starts Fairlead's controller beside the API server, as the ServiceAccount
+// fairlead-controller. While another
 // one runs, the process's name and ports are the next ones. It returns before the controller is ready.
 func (c *Cluster) StartController(ctx context.Context, args ...string) (*Process, error) {
 	number := 0
@@ -131,21 +132,20 @@ func controllerName(number int) string {
 	return fmt.Sprintf("controller-%d", number)
 }
 
-// StartSpeaker starts Fairlead's speaker on a node, as the ServiceAccount speaker. It returns before the speaker is
+// StartSpeaker starts Fairlead's speaker on a node, as the ServiceAccount fairlead-speaker. It returns before the speaker is
 // ready.
 func (c *Cluster) StartSpeaker(ctx context.Context, node int, args ...string) (*Process, error) {
 	args = append([]string{"--node-name", nodeName(node)}, args...)
 	return c.startFairlead(ctx, c.nodes[node], "speaker", fmt.Sprintf("speaker-%d", node), 0, args)
 }
 
-// startFairlead starts one of Fairlead's roles; the role is its ServiceAccount's name too. Later flags win over those
-// set here.
+// startFairlead starts one of Fairlead's roles under its own ServiceAccount. Later flags win over those set here.
 func (c *Cluster) startFairlead(ctx context.Context, host *Host, role, name string, number int, args []string) (*Process, error) {
 	binary, err := c.options.fairlead()
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := c.ServiceAccountKubeconfig(ctx, FairleadNamespace, role)
+	kubeconfig, err := c.ServiceAccountKubeconfig(ctx, FairleadNamespace, "fairlead-"+role)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,20 @@ func (o Options) complete() (Options, func(name string) string, error) {
 	return o, path, err
 }
 
+// Check says what Start, and later StartController and StartSpeaker, would miss on this machine: rights, Debian packages,
+// binaries. It changes nothing.
+func (o Options) Check() error {
+	if os.Geteuid() != 0 {
+		return ErrNotRoot
+	}
+	o, _, err := o.complete()
+	if err != nil {
+		return err
+	}
+	_, err = o.fairlead()
+	return err
+}
+
 // binaries finds the Kubernetes binaries and refuses to start with one missing.
 func (o Options) binaries() (func(name string) string, error) {
 	if o.BinDir != "" {

@@ -91,7 +91,7 @@ func (c *Cluster) plugPod(ctx context.Context, p *Pod) error {
 	}
 	err := ip(ctx, node,
 		fmt.Sprintf("link add %s type veth peer name eth0 netns %s", p.link, pod),
-		fmt.Sprintf("addr add %s/32 dev %s", podGatewayV4, p.link),
+		fmt.Sprintf("addr add %s/32 dev %s scope link", podGatewayV4, p.link), // never a source: masquerade takes eth0's
 		fmt.Sprintf("addr add %s/64 dev %s nodad", podGatewayV6, p.link),
 		fmt.Sprintf("link set %s up", p.link),
 		fmt.Sprintf("route add %s/32 dev %s", p.IPv4, p.link),
@@ -167,6 +167,10 @@ func (c *Cluster) registerPod(ctx context.Context, p *Pod, labels map[string]str
 			{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: now},
 			{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: now},
 		},
+		ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "page", Image: "none", Ready: true,
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}},
+		}},
 	}
 	return c.client.Status().Update(ctx, object)
 }
@@ -184,6 +188,9 @@ func (c *Cluster) SetPodReady(ctx context.Context, p *Pod, ready bool) error {
 			object.Status.Conditions[i].Status = conditionStatus(ready)
 			object.Status.Conditions[i].LastTransitionTime = metav1.Now()
 		}
+	}
+	for i := range object.Status.ContainerStatuses {
+		object.Status.ContainerStatuses[i].Ready = ready
 	}
 	return c.client.Status().Patch(ctx, object, patch)
 }

@@ -182,11 +182,21 @@ func (p *Process) Usage() (Usage, error) {
 	return usage, err
 }
 
-// stopProcesses ends every process, rank by rank; those of one rank at the same time. What does not end within the
-// grace is killed.
-func stopProcesses(processes []*Process, grace time.Duration) error {
+// What does not end on SIGTERM within its grace is killed by Close: an error for what the caller started, none for
+// Kubernetes' own, which may wait for connections that nobody ends any more.
+const (
+	guestGrace = 5 * time.Second
+	kubeGrace  = 2 * time.Second
+)
+
+// stopProcesses ends every process, rank by rank; those of one rank at the same time.
+func stopProcesses(processes []*Process) error {
 	var errs []error
 	for r := ranks - 1; r >= 0; r-- {
+		grace := kubeGrace
+		if r == rankGuest {
+			grace = guestGrace
+		}
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for _, p := range processes {
@@ -197,7 +207,7 @@ func stopProcesses(processes []*Process, grace time.Duration) error {
 				ctx, cancel := context.WithTimeout(context.Background(), grace)
 				defer cancel()
 				_, err := p.Stop(ctx)
-				if ctx.Err() != nil && r == rankGuest { // Kubernetes' own may take their time
+				if ctx.Err() != nil && r == rankGuest {
 					mu.Lock()
 					defer mu.Unlock()
 					errs = append(errs, err)

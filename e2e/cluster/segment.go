@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -82,7 +83,9 @@ func (c *Cluster) addHost(ctx context.Context, name string, octet int, forward b
 	if err != nil {
 		return nil, fmt.Errorf("addressing host %s: %w", name, err)
 	}
-	c.addToHosts(h)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hosts = append(c.hosts, h)
 	return h, nil
 }
 
@@ -166,12 +169,12 @@ func (c *Cluster) switchRun(ctx context.Context, argv ...string) (string, error)
 	return sw.Run(ctx, argv...)
 }
 
-// HostOf finds the host whose MAC address this is, nil if none has it.
+// HostOf finds the host of the segment whose MAC address this is, nil if none has it.
 func (c *Cluster) HostOf(mac net.HardwareAddr) *Host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.hosts {
-		if h.MAC.String() == mac.String() {
+		if slices.Equal(h.MAC, mac) {
 			return h
 		}
 	}

@@ -82,7 +82,7 @@ func CacheDir() (string, error) {
 		return filepath.Abs(dir)
 	}
 	if raised() {
-		return "", errors.New("raised by sudo without FAIRLEAD_CACHE: pass the cache of your own user, such as sudo FAIRLEAD_CACHE=$HOME/.cache/fairlead ...")
+		return "", errors.New("raised by sudo without FAIRLEAD_CACHE: pass the cache of your own user, with sudo FAIRLEAD_CACHE=$HOME/.cache/fairlead")
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {

@@ -119,6 +119,13 @@ func (c *fakeConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
+// readCount returns how often ReadFrom was called.
+func (c *fakeConn) readCount() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reads
+}
+
 func (c *fakeConn) WriteTo(b []byte, _ net.Addr) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

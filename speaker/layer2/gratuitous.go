@@ -13,8 +13,9 @@ import (
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
-// sendBurst is how many gratuitous frames may go out at once before the rate limit holds them back.
-const sendBurst = 64
+// burst returns how many frames may go out at once before the rate limit holds them back: 50 ms worth, so that a
+// process that is not scheduled for that long still keeps the rate; but never less than one address takes.
+func burst(frameRate int) int { return max(2, frameRate/20) }
 
 // gratuitous sends the frames that announce an address without being asked: when it is new, and some times again. Its
 // goroutine owns both queues; new addresses go before repetitions.
@@ -54,7 +55,7 @@ func newGratuitous(c Config) *gratuitous {
 	return &gratuitous{
 		rounds:  1 + int(c.RepeatFor/c.RepeatEvery),
 		every:   c.RepeatEvery,
-		limiter: rate.NewLimiter(rate.Limit(c.FrameRate), sendBurst),
+		limiter: rate.NewLimiter(rate.Limit(c.FrameRate), burst(c.FrameRate)),
 		added:   make(chan []*sending),
 	}
 }
@@ -65,6 +66,11 @@ func (g *gratuitous) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		select { // what is new goes before a repetition that is due as well
+		case batch := <-g.added:
+			fresh = append(fresh, batch...)
+		default:
+		}
 		queue := &again
 		if len(fresh) > 0 {
 			queue = &fresh

@@ -4,11 +4,13 @@ package layer2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -51,8 +53,13 @@ func changedError(link plan.Link, mac net.HardwareAddr) error {
 	return fmt.Errorf("interface %d has the hardware address %s, not %s", link.Index, mac, link.HardwareAddr())
 }
 
-// send writes a whole Ethernet frame.
+// send writes a whole Ethernet frame. That the link was down is told to whoever uses the socket next (packet(7),
+// SO_ERROR), also after it came up again; therefore only the second such error is true.
 func send(c conn, frame []byte) error {
-	_, err := c.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
+	to := &packet.Addr{HardwareAddr: frame[:6]}
+	_, err := c.WriteTo(frame, to)
+	if errors.Is(err, unix.ENETDOWN) {
+		_, err = c.WriteTo(frame, to)
+	}
 	return err
 }

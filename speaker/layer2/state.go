@@ -102,11 +102,14 @@ func (s *state) answer(batch []plan.Announcement, fail func(plan.Announcement, e
 		return ready
 	}
 	if err := s.extend(seg, addresses); err != nil {
-		for _, a := range ready {
+		return slices.DeleteFunc(ready, func(a plan.Announcement) bool {
+			if _, ok := s.sendings[a]; ok {
+				return false
+			}
 			s.unprepare(a)
 			fail(a, err)
-		}
-		return nil
+			return true
+		})
 	}
 	return ready
 }
@@ -188,12 +191,12 @@ func (s *state) begin(a plan.Announcement, results chan<- sendResult) *sending {
 
 // await hands begun to the sender and waits for the first round of each.
 func (s *state) await(ctx context.Context, begun []*sending, results <-chan sendResult, fail func(plan.Announcement, error)) {
+	if len(begun) == 0 {
+		return
+	}
 	waiting := make(map[*sending]struct{}, len(begun))
 	for _, b := range begun {
 		waiting[b] = struct{}{}
-	}
-	if len(begun) == 0 {
-		return
 	}
 	select {
 	case s.gratuitous.added <- begun:

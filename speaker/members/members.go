@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	tcpTimeout     = time.Second
 	// rejoinInterval is how often members that are not seen alive are asked to join again.
 	rejoinInterval = 2 * time.Second
+	// joinsAtOnce bounds how many peers are asked to join at the same time.
+	joinsAtOnce = 64
 )
 
 // Config says who this member is and how it reaches the others.
@@ -35,7 +38,7 @@ type Config struct {
 	Log     *slog.Logger
 	Node    string                       // this node's name, the member's name
 	Address netip.Addr                   // of this node; bound to and told to the others
-	Port    int                          // UDP and TCP, the same on all nodes
+	Port    uint16                       // UDP and TCP, the same on all nodes
 	Key     []byte                       // KeySize bytes; messages are encrypted with it
 	Peers   func() map[string]netip.Addr // the nodes that may be members by name, this one included or not, and their addresses
 	Changed func()                       // called when a member came or went; must not block
@@ -45,51 +48,71 @@ type Config struct {
 type Members struct {
 	config Config
 	alive  atomic.Pointer[[]string]
-	list   atomic.Pointer[memberlist.Memberlist]
-	ready  chan struct{} // closed after the first round of joining
+	ready  chan struct{} // closed when the first round of joining was observed
 	dirty  chan struct{} // holds one value when the list changed and was not observed yet
+	left   chan struct{} // closed when this member goes, so that it asks nobody to join any more
+
+	mu   sync.Mutex
+	list *memberlist.Memberlist // nil unless Run runs; it panics when asked to leave after its end
+
+	transport func() memberlist.Transport // nil for the library's own; tests cut it
 }
 
 // New returns a membership; Run starts it.
 func New(c Config) *Members {
-	m := &Members{config: c, ready: make(chan struct{}), dirty: make(chan struct{}, 1)}
+	m := &Members{config: c, ready: make(chan struct{}), dirty: make(chan struct{}, 1), left: make(chan struct{})}
 	m.alive.Store(&[]string{})
 	return m
 }
 
 // Run joins the other members and follows who is alive, until the context ends. It then closes without a word to the
-// others, as a crash would: see Leave.
+// others, as a crash would: see Leave. It is called once.
 func (m *Members) Run(ctx context.Context) error {
 	list, err := memberlist.Create(m.listConfig())
 	if err != nil {
 		return fmt.Errorf("joining the speakers as %q on %s port %d: %w", m.config.Node, m.config.Address, m.config.Port, err)
 	}
-	defer func() { _ = list.Shutdown() }()
-	m.list.Store(list)
+	m.setList(list)
+	defer func() {
+		m.setList(nil)
+		_ = list.Shutdown()
+	}()
 	m.observe(list)
+	joined := make(chan struct{})
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return m.keepJoining(ctx, list) })
+	g.Go(func() error { return m.keepJoining(ctx, list, joined) })
 	for {
 		select {
 		case <-ctx.Done():
 			return g.Wait()
+		case <-joined:
+			joined = nil
+			m.observe(list)
+			close(m.ready)
 		case <-m.dirty:
 			m.observe(list)
 		}
 	}
 }
 
-// keepJoining asks the peers that are not seen alive to join, at once and then at every interval. Without it two
-// halves that lost each other would stay apart.
-func (m *Members) keepJoining(ctx context.Context, list *memberlist.Memberlist) error {
+func (m *Members) setList(list *memberlist.Memberlist) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list = list
+}
+
+// keepJoining asks the peers that are not seen alive to join, at once and then at every interval, until this member
+// goes. Without it two halves that lost each other would stay apart. It closes joined after the first round.
+func (m *Members) keepJoining(ctx context.Context, list *memberlist.Memberlist, joined chan<- struct{}) error {
 	m.join(list)
-	close(m.ready)
-	m.config.Changed()
+	close(joined)
 	tick := time.NewTicker(rejoinInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			return nil
+		case <-m.left:
 			return nil
 		case <-tick.C:
 			m.join(list)
@@ -104,13 +127,15 @@ func (m *Members) Ready() <-chan struct{} { return m.ready }
 func (m *Members) Alive() []string { return *m.alive.Load() }
 
 // Leave tells the others that this member goes, and returns when they were told or the timeout is over. It goes on
-// answering until Run ends.
+// answering until Run ends. It is called once; where Run does not run, there is nobody to tell.
 func (m *Members) Leave(timeout time.Duration) error {
-	list := m.list.Load()
-	if list == nil {
+	close(m.left)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.list == nil {
 		return nil
 	}
-	if err := list.Leave(timeout); err != nil {
+	if err := m.list.Leave(timeout); err != nil {
 		return fmt.Errorf("telling the other speakers that this one stops: %w", err)
 	}
 	return nil
@@ -120,32 +145,38 @@ func (m *Members) listConfig() *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = m.config.Node
 	c.BindAddr, c.AdvertiseAddr = m.config.Address.String(), m.config.Address.String()
-	c.BindPort, c.AdvertisePort = m.config.Port, m.config.Port
+	c.BindPort, c.AdvertisePort = int(m.config.Port), int(m.config.Port)
 	c.SecretKey = m.config.Key
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
 	c.GossipInterval, c.SuspicionMult, c.TCPTimeout = gossipInterval, suspicionMult, tcpTimeout
 	c.DeadNodeReclaimTime = time.Second // a node may come back under another address
 	c.Events = events{m}
+	if m.transport != nil {
+		c.Transport = m.transport()
+	}
 	c.Logger = slog.NewLogLogger(m.config.Log.Handler(), slog.LevelDebug)
 	return c
 }
 
-// join asks every peer that is not seen alive to join.
+// join asks every peer that is not seen alive to join, all at the same time: one that does not answer, such as a node
+// without power, takes as long as tcpTimeout.
 func (m *Members) join(list *memberlist.Memberlist) {
 	alive := m.Alive()
-	var missing []string
+	var g errgroup.Group
+	g.SetLimit(joinsAtOnce)
 	for node, address := range m.config.Peers() {
-		if node != m.config.Node && !slices.Contains(alive, node) {
-			missing = append(missing, netip.AddrPortFrom(address, uint16(m.config.Port)).String())
+		if node == m.config.Node || slices.Contains(alive, node) {
+			continue
 		}
+		peer := netip.AddrPortFrom(address, m.config.Port).String()
+		g.Go(func() error {
+			if _, err := list.Join([]string{peer}); err != nil {
+				m.config.Log.Debug("no speaker answers", "node", node, "address", peer, "error", err)
+			}
+			return nil
+		})
 	}
-	if len(missing) == 0 {
-		return
-	}
-	slices.Sort(missing)
-	if n, err := list.Join(missing); err != nil && n == 0 {
-		m.config.Log.Debug("no other speaker answers", "asked", missing, "error", err)
-	}
+	_ = g.Wait()
 }
 
 // observe takes the list's state as the snapshot that Alive returns.

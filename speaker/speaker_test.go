@@ -1,0 +1,263 @@
+package speaker
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const ms = time.Millisecond
+
+func TestTheFirstPlanWaitsForLinksAndMembers(t *testing.T) {
+	for name, first := range map[string]func(*world){
+		"links first":   func(w *world) { w.changed <- struct{}{} },
+		"members first": func(w *world) { close(w.ready) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.services("172.25.254.50")
+				w.run()
+				w.at(time.Minute)
+				first(w)
+				w.at(2 * time.Minute)
+				w.wantApplies()
+				if name == "links first" {
+					close(w.ready)
+				} else {
+					w.changed <- struct{}{}
+				}
+				synctest.Wait()
+				w.wantApplies(apply{2 * time.Minute, ".50"})
+			})
+		})
+	}
+}
+
+func TestStoppedBeforeTheFirstPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.alive = []string{"n1"}
+		stop := w.run()
+		synctest.Wait()
+		if took, err := stop(); took != 0 || err != nil {
+			t.Fatalf("stopped after %s with %v, want at once", took, err)
+		}
+		w.wantApplies()
+	})
+}
+
+func TestChangesDuringAPlanMakeOneMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.applying = func() error { time.Sleep(100 * ms); return nil }
+		w.up()
+		for range 100 {
+			w.mark()
+		}
+		w.services("172.25.254.50", "172.25.254.51")
+		w.at(20 * time.Second)
+		w.wantApplies(apply{0, ".50"}, apply{100 * ms, ".50 .51"})
+	})
+}
+
+func TestEverythingIsComparedAgainNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.up()
+		w.at(61 * time.Second)
+		w.wantApplies(apply{0, ".50"}, apply{30 * time.Second, ".50"}, apply{60 * time.Second, ".50"})
+	})
+}
+
+func TestAFailureIsTriedAgainAndLoggedOnce(t *testing.T) {
+	for name, set := range map[string]func(w *world, err error){
+		"apply":  func(w *world, err error) { w.applying = func() error { return err } },
+		"gather": func(w *world, err error) { w.gatherErr = err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.services("172.25.254.50")
+				put := func(err error) { w.mu.Lock(); defer w.mu.Unlock(); set(w, err) }
+				logged := func(want int) {
+					t.Helper()
+					if n := strings.Count(w.log.String(), "could not be carried out"); n != want {
+						t.Fatalf("logged %d times, want %d:\n%s", n, want, w.log.String())
+					}
+				}
+				put(errors.New("no socket"))
+				w.up()
+				w.at(3500 * ms)
+				logged(1)
+				if name == "apply" {
+					w.wantApplies(apply{0, ".50"}, apply{1 * time.Second, ".50"}, apply{2 * time.Second, ".50"}, apply{3 * time.Second, ".50"})
+				} else {
+					w.wantApplies()
+				}
+				put(errors.New("another reason"))
+				w.at(5500 * ms)
+				logged(2)
+				put(nil)
+				w.at(6500 * ms)
+				if got := w.answeredFor(); got != ".50" {
+					t.Fatalf("answers for %q after the failure", got)
+				}
+				put(errors.New("another reason"))
+				w.mark()
+				logged(3) // it came, went and came again
+			})
+		})
+	}
+}
+
+func TestWhatMovedToAnotherNodeIsAnsweredForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50", "172.25.254.51")
+		w.up()
+		w.at(time.Second)
+		w.announcer("n2")
+		w.mark()
+		w.at(1400 * ms)
+		w.mark() // another change makes the while no longer
+		w.at(1499 * ms)
+		if got := w.answeredFor(); got != ".50 .51" {
+			t.Fatalf("answers for %q while the other node takes over", got)
+		}
+		w.at(1500 * ms)
+		if got := w.answeredFor(); got != "" {
+			t.Fatalf("still answers for %q", got)
+		}
+		w.wantApplies(apply{0, ".50 .51"}, apply{time.Second, ".50 .51"}, apply{1400 * ms, ".50 .51"}, apply{1500 * ms, ""})
+
+		w.announcer("n1") // back, and away again: a new while begins
+		w.mark()
+		w.announcer("n2")
+		w.mark()
+		w.at(1999 * ms)
+		if got := w.answeredFor(); got != ".50 .51" {
+			t.Fatalf("answers for %q after it came back and went", got)
+		}
+		w.at(2 * time.Second)
+		if got := w.answeredFor(); got != "" {
+			t.Fatalf("still answers for %q", got)
+		}
+	})
+}
+
+func TestWhatNobodyElseAnnouncesIsDroppedAtOnce(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"the Service was deleted":        func(w *world) { w.services("172.25.254.51") },
+		"no endpoint is serving":         func(w *world) { w.view.Services[0].Serving = false },
+		"no node is selected any more":   func(w *world) { w.announcer("") },
+		"the other node is not alive":    func(w *world) { w.alive = []string{"n1"}; w.announcer("n2") },
+		"it moved, and then was deleted": func(w *world) { w.announcer("n2"); w.mark(); w.services() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.services("172.25.254.50", "172.25.254.51")
+				w.up()
+				change(w)
+				w.mark()
+				if got := w.answeredFor(); strings.Contains(got, ".50") {
+					t.Fatalf("answers for %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestHandOverOnStop(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*world)
+		leaves  bool
+		takes   time.Duration
+	}{
+		"told at once":      {func(*world) {}, true, linger},
+		"told slowly":       {func(w *world) { w.leaveFor = 300 * ms }, true, 300*ms + linger},
+		"nobody hears it":   {func(w *world) { w.leaveFor = time.Hour }, true, leaveTimeout + linger},
+		"announces nothing": {func(w *world) { w.services() }, true, 0},
+		"no other is alive": {func(w *world) { w.alive = []string{"n1"} }, false, 0},
+		"in the middle of a plan": {func(w *world) {
+			w.applying = func() error {
+				if len(w.announced) > 0 {
+					time.Sleep(100 * ms)
+				}
+				return nil
+			}
+		}, true, 100*ms + linger},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.services("172.25.254.50")
+				c.prepare(w)
+				stop := w.up()
+				w.at(time.Second)
+				w.mark()
+				held := w.answeredFor()
+				took, err := stop()
+				if err != nil || took != c.takes || took > 2*time.Second {
+					t.Errorf("stopped after %s with %v, want after %s", took, err, c.takes)
+				}
+				if c.leaves != (len(w.left) == 1) {
+					t.Errorf("told the others at %v, want to tell: %t", w.left, c.leaves)
+				}
+				if got := w.answeredFor(); got != held {
+					t.Errorf("answered for %q during the hand-over, before for %q", got, held)
+				}
+				for name, e := range w.edges {
+					if e.ended != time.Second+c.takes {
+						t.Errorf("%s ended at %s, before the hand-over was over", name, e.ended)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestNoPlanIsBegunAfterTheStop(t *testing.T) {
+	for range 20 { // select chooses at random
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.services("172.25.254.50")
+			w.applying = func() error { time.Sleep(100 * ms); return nil }
+			stop := w.up()
+			w.mark() // waits for the plan that is being carried out
+			_, _ = stop()
+			w.wantApplies(apply{0, ".50"})
+		})
+	}
+}
+
+func TestAnEdgeThatFailsEndsTheSpeaker(t *testing.T) {
+	for _, name := range []string{"links", "members", "layer2"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.services("172.25.254.50")
+				stop := w.up()
+				failure := errors.New(name + " failed")
+				w.edges[name].fail <- failure
+				synctest.Wait()
+				for other, e := range w.edges {
+					if other != name && e.ended != 0 {
+						t.Errorf("%s ended at %s, want at once", other, e.ended)
+					}
+				}
+				if took, err := stop(); !errors.Is(err, failure) || took != 0 {
+					t.Errorf("Run returned %v after %s", err, took)
+				}
+				if len(w.left) > 0 {
+					t.Error("told the others although the members' edge may have ended")
+				}
+			})
+		})
+	}
+}
