@@ -294,7 +294,11 @@ func (st *state) keptDespite(s *Service, current []netip.Addr, fail verdict.Verd
 	}
 	d.Verdict = verdict.Verdict{Reason: fail.Reason, Message: fmt.Sprintf("keeps %s: %s", join(current), fail.Message)}
 	if len(orphans) > 0 {
-		d.Verdict = no(verdict.Orphaned, "keeps %s although %s is in no pool any more: %s", join(current), join(orphans), fail.Message)
+		which := join(orphans)
+		if len(current) == 1 {
+			which = "it"
+		}
+		d.Verdict = no(verdict.Orphaned, "keeps %s although no pool has %s any more: %s", join(current), which, fail.Message)
 	}
 	return d
 }

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
@@ -90,9 +89,6 @@ func askPool(name string) func(*Service)  { return func(s *Service) { s.Pool = n
 func key(sharing string) func(*Service)   { return func(s *Service) { s.SharingKey = sharing } }
 func local(selector string) func(*Service) {
 	return func(s *Service) { s.Local, s.Backends = true, selector }
-}
-func labelled(name string) func(*Service) {
-	return func(s *Service) { s.Labels = labels.Set{"app": name} }
 }
 func invalid(why string) func(*Service)          { return func(s *Service) { s.Invalid = why } }
 func families(f ...policy.Family) func(*Service) { return func(s *Service) { s.Families = f } }
