@@ -4,7 +4,7 @@ TAGS     := envtest,netns,e2e,bench,soak
 FUZZ     := 5s
 # Builds run as the caller; only tests that make network namespaces are raised, with the caller's PATH and cache.
 CACHE    := $(or $(FAIRLEAD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
-ROOT     := $(if $(filter 0,$(shell id -u)),,sudo) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
+ROOT     := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT  := go test -exec '$(ROOT)' -count=1
 LAB      := bin/lab
 
@@ -20,7 +20,7 @@ lab:
 	@go build -o $(LAB) ./e2e/cmd/lab
 
 setup: lab ## Install missing Debian packages, build missing Kubernetes binaries (6 to 11 minutes the first time)
-	$(LAB) setup
+	$(LAB) binaries
 
 test: setup build test-unit fuzz test-envtest test-netns test-e2e ## Run every test; the last two tiers need root
 

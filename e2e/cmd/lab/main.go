@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -55,6 +56,18 @@ func command() *cobra.Command {
 			Args:  cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return binaries(cmd.Context(), cmd.OutOrStdout())
+			},
+		},
+		&cobra.Command{
+			Use:   "assets",
+			Short: "Print the folder of etcd and kube-apiserver, as KUBEBUILDER_ASSETS names it",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				bins, err := kubebin.Find()
+				if err == nil {
+					fmt.Fprintln(cmd.OutOrStdout(), filepath.Dir(bins.Path("kube-apiserver")))
+				}
+				return err
 			},
 		},
 		demoCommand(),

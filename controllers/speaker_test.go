@@ -1,0 +1,212 @@
+package controllers
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/speaker"
+	"github.com/fairlead-lb/fairlead/speaker/plan"
+)
+
+func TestServingEndpoints(t *testing.T) {
+	yes, no := true, false
+	on := func(node string, ready, serving *bool) discoveryv1.Endpoint {
+		e := discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: ready, Serving: serving}}
+		if node != "" {
+			e.NodeName = &node
+		}
+		return e
+	}
+	for name, c := range map[string]struct {
+		endpoints []discoveryv1.Endpoint
+		serving   bool
+		nodes     []string
+	}{
+		"none":                         {nil, false, nil},
+		"ready":                        {[]discoveryv1.Endpoint{on("n1", &yes, &yes)}, true, []string{"n1"}},
+		"ready, nothing said of it":    {[]discoveryv1.Endpoint{on("n1", nil, nil)}, true, []string{"n1"}},
+		"ready, no word of serving":    {[]discoveryv1.Endpoint{on("n1", &yes, nil)}, true, []string{"n1"}},
+		"terminating, still answering": {[]discoveryv1.Endpoint{on("n1", &no, &yes)}, true, []string{"n1"}},
+		"terminating, silent":          {[]discoveryv1.Endpoint{on("n1", &no, &no)}, false, nil},
+		"not ready":                    {[]discoveryv1.Endpoint{on("n1", &no, nil)}, false, nil},
+		"ready, on no known node":      {[]discoveryv1.Endpoint{on("", &yes, &yes)}, true, nil},
+		"some of several":              {[]discoveryv1.Endpoint{on("n1", &no, &no), on("n2", &yes, &yes), on("n3", &no, &yes)}, true, []string{"n2", "n3"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s plan.Service
+			addEndpoints(&s, &discoveryv1.EndpointSlice{Endpoints: c.endpoints})
+			if s.Serving != c.serving || !slices.Equal(s.ServingNodes, c.nodes) {
+				t.Errorf("serving %t on %v, want %t on %v", s.Serving, s.ServingNodes, c.serving, c.nodes)
+			}
+		})
+	}
+}
+
+func TestNodeOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*corev1.Node)
+		want   plan.Node
+	}{
+		"nothing is known of it": {func(*corev1.Node) {}, plan.Node{}},
+		"ready": {func(n *corev1.Node) {
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse}, {Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+		}, plan.Node{Ready: true}},
+		"its kubelet is silent": {func(n *corev1.Node) {
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
+		}, plan.Node{}},
+		"without network": {func(n *corev1.Node) {
+			n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, {Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue}}
+		}, plan.Node{Ready: true, NetworkUnavailable: true}},
+		"excluded": {func(n *corev1.Node) {
+			n.Labels = map[string]string{"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+		}, plan.Node{Excluded: true, Labels: map[string]string{"node.kubernetes.io/exclude-from-external-load-balancers": ""}}},
+		"out of service": {func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{{Key: "a"}, {Key: "node.kubernetes.io/out-of-service", Effect: corev1.TaintEffectNoExecute}, {Key: "b"}}
+		}, plan.Node{OutOfService: true}},
+		"cordoned": {func(n *corev1.Node) { n.Spec.Unschedulable = true }, plan.Node{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+			c.change(n)
+			stripped, _ := stripNode(n.DeepCopy())
+			c.want.Name = "n1"
+			for _, n := range []*corev1.Node{n, stripped.(*corev1.Node)} {
+				if diff := cmp.Diff(c.want, nodeOf(n), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func TestInternalAddress(t *testing.T) {
+	for name, c := range map[string]struct {
+		addresses []corev1.NodeAddress
+		want      string
+	}{
+		"none":               {nil, "invalid IP"},
+		"the first internal": {[]corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "10.0.0.1"}, {Type: corev1.NodeExternalIP, Address: "10.0.0.2"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.3"}, {Type: corev1.NodeInternalIP, Address: "fd00::3"}}, "10.0.0.3"},
+		"IPv6":               {[]corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "fd00::3"}}, "fd00::3"},
+		"mapped":             {[]corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "::ffff:10.0.0.3"}}, "10.0.0.3"},
+		"garbage goes by":    {[]corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.3"}}, "10.0.0.3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, ok := internalAddress(&corev1.Node{Status: corev1.NodeStatus{Addresses: c.addresses}})
+			if got.String() != c.want || ok != got.IsValid() {
+				t.Errorf("got %s, %t, want %s", got, ok, c.want)
+			}
+		})
+	}
+}
+
+// fakeClient serves objects from memory.
+func fakeClient(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
+	t.Helper()
+	scheme, err := NewScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&corev1.Service{})
+}
+
+func TestGather(t *testing.T) {
+	yes := true
+	slice := func(name, service, node string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+			Endpoints:  []discoveryv1.Endpoint{{NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
+		}
+	}
+	other := "example.com/other"
+	named := func(name string) func(*corev1.Service) { return func(s *corev1.Service) { s.Name = name } }
+	a := &Announcing{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t,
+		&v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "first-pool", UID: "p"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"172.25.254.50-172.25.254.99"}}},
+		&v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "not-ours"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"10.0.0.0/24"}}},
+		&v1beta1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "example"}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
+		huazi(assigned("172.25.254.50", "fd00::50"), func(s *corev1.Service) {
+			s.ResourceVersion, s.Labels = "", map[string]string{"app": "huazi"}
+			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		}),
+		huazi(named("waits"), func(s *corev1.Service) { s.ResourceVersion = "" }),
+		huazi(named("of-another"), assigned("172.25.254.51"), func(s *corev1.Service) { s.ResourceVersion, s.Spec.LoadBalancerClass = "", &other }),
+		huazi(named("no-balancer"), assigned("172.25.254.52"), func(s *corev1.Service) { s.ResourceVersion, s.Spec.Type = "", corev1.ServiceTypeNodePort }),
+		huazi(named("without-endpoints"), assigned("172.25.254.53"), func(s *corev1.Service) { s.ResourceVersion = "" }),
+		slice("huazi-1", "huazi", "n1"), slice("huazi-2", "huazi", "n2"), slice("of-waits", "waits", "n3"), slice("of-nobody", "nobody", "n3"),
+	).Build()}
+	v, err := a.gather(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []plan.Service{
+		{Namespace: "default", Name: "huazi", Labels: map[string]string{"app": "huazi"}, Addresses: parse([]string{"172.25.254.50", "fd00::50"}), Pool: "first-pool", Local: true, Serving: true, ServingNodes: []string{"n1", "n2"}},
+		{Namespace: "default", Name: "without-endpoints", Addresses: parse([]string{"172.25.254.53"}), Pool: "first-pool"},
+	}
+	if diff := cmp.Diff(want, v.Services, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("Services (-want +got):\n%s", diff)
+	}
+	if len(v.Policy.Pools) != 1 || len(v.Policy.L2Ads) != 1 || v.Node != "n1" || len(v.Nodes) != 1 || v.Nodes[0].Name != "n1" {
+		t.Errorf("gathered %+v", v)
+	}
+}
+
+// announced is a Layer2 that announces what it is set to.
+type announced struct {
+	speaker.Layer2
+	now []plan.Announcement
+}
+
+func (a *announced) Announced() []plan.Announcement { return a.now }
+
+func TestReport(t *testing.T) {
+	var log logBuffer
+	var events recorder
+	layer2 := &announced{}
+	a := &Announcing{Node: "n1", Log: log.logger(), Events: &events, Layer2: layer2, uids: map[allocator.Key]types.UID{{Namespace: "default", Name: "huazi"}: "u1"}}
+	v4, v6 := netip.MustParseAddr("172.25.254.50"), netip.MustParseAddr("fd00::50")
+	verdictOn := func(a netip.Addr, r verdict.Reason) plan.Verdict {
+		return plan.Verdict{Namespace: "default", Name: "huazi", Address: a, Verdict: verdict.Verdict{Reason: r, Message: "announcing " + a.String()}}
+	}
+	both := plan.Plan{Verdicts: []plan.Verdict{verdictOn(v4, verdict.Announced), verdictOn(v6, verdict.Announced)}}
+	step := func(p plan.Plan, want ...string) {
+		t.Helper()
+		a.report(context.Background(), p, nil)
+		var got []string
+		fields := map[string]bool{}
+		for _, e := range events.take() {
+			ref := e.object.(*corev1.ObjectReference)
+			if ref.UID != "u1" || ref.Kind != "Service" || ref.Name != "huazi" { // kubectl describe finds Events by UID
+				t.Errorf("the Event is about %v", ref)
+			}
+			if fields[ref.FieldPath] {
+				t.Errorf("two Events about %q: the recorder drops the second one's message", ref.FieldPath)
+			}
+			fields[ref.FieldPath] = true
+			got = append(got, e.kind+" "+e.reason+" "+e.note)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	step(both) // planned, but the edge could not do it
+	layer2.now = []plan.Announcement{{Address: v4}, {Address: v6}}
+	step(both, "Normal nodeAssigned announcing 172.25.254.50", "Normal nodeAssigned announcing fd00::50")
+	step(both)
+	step(plan.Plan{Verdicts: []plan.Verdict{verdictOn(v4, verdict.NotOwner), verdictOn(v6, verdict.Announced)}})
+	step(both, "Normal nodeAssigned announcing 172.25.254.50") // it came back
+	step(plan.Plan{})
+}
