@@ -1,34 +1,30 @@
 # Everything that builds and tests Fairlead. `make` alone lists the targets.
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-TAGS     := envtest,netns,e2e,bench,soak
-FUZZ     := 5s
-# Builds run as the caller; only tests that make network namespaces are raised, with the caller's PATH and cache.
-CACHE    := $(or $(FAIRLEAD_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
-ROOT     := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
-AS_ROOT  := go test -exec '$(ROOT)' -count=1
-LAB      := bin/lab
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TAGS    := envtest,netns,e2e,bench,soak
+FUZZ    := 5s
+# Builds run as the caller; only what makes network namespaces is raised, with the caller's PATH and cache.
+CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
+ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
+AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build lab setup test test-unit test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify clean
-
+.PHONY: help build setup test test-unit test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
 
-lab:
-	@go build -o $(LAB) ./e2e/cmd/lab
-
-setup: lab ## Install missing Debian packages, build missing Kubernetes binaries (6 to 11 minutes the first time)
-	$(LAB) binaries
+setup: ## Install missing Debian packages, build missing Kubernetes binaries (about 10 minutes the first time)
+	@go build -o bin/lab ./e2e/cmd/lab
+	@bin/lab binaries
 
 test: setup build test-unit fuzz test-envtest test-netns test-e2e ## Run every test; the last two tiers need root
 
-test-unit: ## Run the pure tests: no root, no cluster, no network
+test-unit: ## Run the pure tests: no root, no cluster, no set-up
 	go test -race ./...
 
 test-envtest: setup ## Test the controllers against a real API server
-	KUBEBUILDER_ASSETS="$$($(LAB) assets)" go test -race -count=1 -tags envtest ./controllers/...
+	KUBEBUILDER_ASSETS="$$(bin/lab assets)" go test -race -count=1 -tags envtest ./controllers/...
 
 test-netns: setup ## Test the edges against the kernel, in network namespaces (root)
 	$(AS_ROOT) -race -tags netns ./speaker/...
@@ -43,15 +39,12 @@ fuzz: ## Fuzz what parses bytes from the wire, each target for $(FUZZ)
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
 	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench
 
-soak: ## The long versions of the tests (root)
+soak: setup build ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
 	$(AS_ROOT) -tags e2e,soak -timeout 60m -p 1 ./e2e/...
 
-demo: setup build ## See it work: a cluster, an address, a node that dies (root; under a minute when set up)
-	$(ROOT) $(LAB) demo
-
-demo-keep: setup build ## The same, and the cluster stays until Ctrl-C
-	$(ROOT) $(LAB) demo --keep
+demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C
+	@$(ROOT) bin/lab demo $(if $(filter demo-keep,$@),--keep)
 
 lint: ## go vet and staticcheck, with all build tags
 	go vet -tags $(TAGS) ./...
@@ -63,6 +56,3 @@ generate: ## Write deepcopy functions and CRDs anew
 verify: generate ## Fail if a generated file or go.mod is stale
 	go mod tidy -diff
 	git diff --exit-code -- api config go.mod go.sum
-
-clean: ## Remove what was built here; the cache of Kubernetes binaries stays
-	rm -rf bin

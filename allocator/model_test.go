@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -92,8 +93,10 @@ func (m *model) home(i int, a netip.Addr) *policy.Pool {
 	if pool := m.poolOf(a); pool != nil {
 		return pool
 	}
-	if pool, ok := m.policy.Pool(m.services[i].HeldFrom); ok && pool.Frozen {
-		return pool
+	for _, name := range strings.Split(m.services[i].HeldFrom, ",") {
+		if pool, ok := m.policy.Pool(name); ok && pool.Frozen {
+			return pool
+		}
 	}
 	return nil
 }
