@@ -23,7 +23,8 @@ func manyAddresses(n int) []netip.Addr {
 	return out
 }
 
-// askAll sends a question for every address, some at a time, and fails unless each is answered from the speaker.
+// askAll sends a question for every address, some at a time, and fails unless each is answered from the speaker. As a
+// kernel does, it asks again after a second: the repeated announcements of many addresses may overflow a socket.
 func (w *world) askAll(s *speaker, addresses []netip.Addr) {
 	w.t.Helper()
 	arps, ndps := w.socket(0x0806), w.socket(0x86dd)
@@ -32,18 +33,19 @@ func (w *world) askAll(s *speaker, addresses []netip.Addr) {
 		missing := map[netip.Addr]bool{}
 		for _, a := range batch {
 			missing[a] = true
-			if a.Is4() {
-				must(w.t, send(arps, arpRequest(host4, a)))
-			} else {
-				must(w.t, send(ndps, resolution(a)))
-			}
 		}
-		timeout := time.After(limit)
+		again, timeout := time.NewTimer(0), time.After(limit)
 		for len(missing) > 0 {
 			var answer []byte
 			select {
 			case answer = <-frames[0]:
 			case answer = <-frames[1]:
+			case <-again.C:
+				for a := range missing {
+					w.ask(arps, ndps, a)
+				}
+				again.Reset(time.Second)
+				continue
 			case <-timeout:
 				w.t.Fatalf("no answer for %d of %d addresses: %v", len(missing), len(batch), missing)
 			}
@@ -56,6 +58,16 @@ func (w *world) askAll(s *speaker, addresses []netip.Addr) {
 				delete(missing, netip.AddrFrom16([16]byte(answer[62:78])))
 			}
 		}
+	}
+}
+
+// ask sends a question for one address.
+func (w *world) ask(arps, ndps conn, a netip.Addr) {
+	w.t.Helper()
+	if a.Is4() {
+		must(w.t, send(arps, arpRequest(host4, a)))
+	} else {
+		must(w.t, send(ndps, resolution(a)))
 	}
 }
 
