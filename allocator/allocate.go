@@ -208,16 +208,28 @@ func (st *state) take(s *Service, pool *policy.Pool, f policy.Family) (netip.Add
 	return c.next(func(a netip.Addr) bool { return len(st.holders[a]) > 0 || !pool.Gives(a) })
 }
 
+// takeShared returns an address of the pool that is held under the Service's sharing key and that it can share.
 func (st *state) takeShared(s *Service, pool *policy.Pool, f policy.Family) (netip.Addr, bool) {
 	if s.SharingKey == "" {
 		return netip.Addr{}, false
 	}
-	for _, a := range st.shared[s.SharingKey] {
+	kind := sharer{s.SharingKey, s.Namespace, s.Backends, fmt.Sprint(s.Ports), s.Local, cursorKey{pool.Name, f}}
+	for i, a := range st.shared[s.SharingKey][st.passed[kind]:] {
 		if policy.FamilyOf(a) == f && pool.Gives(a) && st.usable(s, a) && !slices.Contains(st.holders[a], s) {
+			st.passed[kind] += i
 			return a, true
 		}
 	}
+	st.passed[kind] = len(st.shared[s.SharingKey])
 	return netip.Addr{}, false
+}
+
+// sharer is all that decides which shared addresses of a pool a Service can use. It is comparable. During one pass an
+// address that one such Service cannot use becomes usable for none of them, so that nobody looks at it again.
+type sharer struct {
+	key, namespace, backends, ports string
+	local                           bool
+	cursorKey
 }
 
 // whyNone says why none of the pools gave an address.
@@ -251,47 +263,4 @@ func (s *Service) servedBy(pool *policy.Pool) bool {
 		return pool.Has(policy.IPv4) && pool.Has(policy.IPv6)
 	}
 	return slices.ContainsFunc(s.Families, pool.Has)
-}
-
-// cursorKey names the addresses of one family of one pool. It is comparable.
-type cursorKey struct {
-	pool   string
-	family policy.Family
-}
-
-// cursor walks upwards through the addresses of one family of a pool. During one pass nothing becomes free, so it
-// never has to go back.
-type cursor struct {
-	ranges []policy.Range
-	at     netip.Addr // the next address of ranges[0] to look at
-}
-
-func newCursor(pool *policy.Pool, f policy.Family) *cursor {
-	c := &cursor{}
-	for _, r := range pool.Ranges {
-		if r.Family() == f {
-			c.ranges = append(c.ranges, r)
-		}
-	}
-	if len(c.ranges) > 0 {
-		c.at = c.ranges[0].From
-	}
-	return c
-}
-
-// next returns the first address at or above the cursor that is not taken, without moving beyond it.
-func (c *cursor) next(taken func(netip.Addr) bool) (netip.Addr, bool) {
-	for len(c.ranges) > 0 {
-		for c.at.IsValid() && c.ranges[0].Contains(c.at) {
-			if !taken(c.at) {
-				return c.at, true
-			}
-			c.at = c.at.Next()
-		}
-		c.ranges = c.ranges[1:]
-		if len(c.ranges) > 0 {
-			c.at = c.ranges[0].From
-		}
-	}
-	return netip.Addr{}, false
 }

@@ -33,6 +33,7 @@ func Decide(p *policy.Policy, services []Service) []Decision {
 		holders: make(map[netip.Addr][]*Service, len(services)),
 		shared:  map[string][]netip.Addr{},
 		cursors: map[cursorKey]*cursor{},
+		passed:  map[sharer]int{},
 	}
 	all := make([]request, len(services))
 	for i := range services {
@@ -107,6 +108,7 @@ type state struct {
 	holders map[netip.Addr][]*Service
 	shared  map[string][]netip.Addr // sharing key -> addresses held under it, in the order of the claims
 	cursors map[cursorKey]*cursor
+	passed  map[sharer]int // how many of the key's shared addresses such a Service cannot use
 }
 
 // keep claims what the Service holds, unless an earlier holder is in the way, and keeps one address of each family
@@ -141,64 +143,6 @@ func (st *state) claim(s *Service, a netip.Addr) {
 		st.shared[s.SharingKey] = append(st.shared[s.SharingKey], a)
 	}
 	st.holders[a] = append(st.holders[a], s)
-}
-
-// obstacle returns the first holder of the address that the Service cannot share it with, and why, or nil.
-func (st *state) obstacle(s *Service, a netip.Addr) (*Service, conflict) {
-	for _, h := range st.holders[a] {
-		if h == s {
-			continue
-		}
-		if c := st.conflict(s, h, a); c != none {
-			return h, c
-		}
-	}
-	return nil, none
-}
-
-// usable says whether the Service may hold the address, as far as its other holders are concerned.
-func (st *state) usable(s *Service, a netip.Addr) bool {
-	other, _ := st.obstacle(s, a)
-	return other == nil
-}
-
-// conflict says, as the end of a sentence, why two Services cannot share an address.
-type conflict string
-
-// Conflicts. Where not both ask for sharing there is nothing to explain.
-const (
-	none              conflict = "-"
-	notAsked          conflict = ""
-	differentKeys     conflict = " under another sharing key"
-	differentPolicies conflict = " under another externalTrafficPolicy"
-	differentPods     conflict = " for other pods (externalTrafficPolicy is Local)"
-	samePort          conflict = " on the same port"
-	otherNamespace    conflict = " in another namespace (its pool does not allow that)"
-)
-
-// conflict compares two Services that want the same address: to share it they need the same key and no common port,
-// and both have to be served by every node or both by the same pods. Across namespaces the address's pool must allow it.
-func (st *state) conflict(a, b *Service, address netip.Addr) conflict {
-	switch {
-	case a.SharingKey == "" || b.SharingKey == "":
-		return notAsked
-	case a.SharingKey != b.SharingKey:
-		return differentKeys
-	case a.Namespace != b.Namespace && !st.crossesNamespaces(address):
-		return otherNamespace
-	case a.Local != b.Local:
-		return differentPolicies
-	case a.Local && (a.Namespace != b.Namespace || a.Backends != b.Backends):
-		return differentPods
-	case slices.ContainsFunc(a.Ports, func(p Port) bool { return slices.Contains(b.Ports, p) }):
-		return samePort
-	}
-	return none
-}
-
-func (st *state) crossesNamespaces(a netip.Addr) bool {
-	pool, ok := st.policy.PoolOf(a)
-	return ok && pool.CrossNamespaceSharing
 }
 
 // decide looks for what the Service asks for and has not, or keeps what it has and says why.

@@ -39,6 +39,7 @@ func BenchmarkDecide(b *testing.B) {
 		{"10000, 2000 of them pending and the pool full", compile(pool("a", "10.0.0.0-10.0.31.63")), 10_000, 2_000, nil},
 		{"10000 with one address of two preferred", pools, 10_000, 0, prefer},
 		{"10000 under one sharing key and port", pools, 10_000, 0, key("k")},
+		{"10000 under one sharing key and port, 2000 of them pending and the pool full", compile(pool("a", "10.0.0.0-10.0.31.63", crossNamespace)), 10_000, 2_000, key("k")},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			services := crowd(c.policy, c.n, c.pending)

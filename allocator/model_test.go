@@ -66,7 +66,7 @@ func (m *model) mayShare(i, j int, a netip.Addr) bool {
 	sameNamespace := s.Namespace == o.Namespace
 	pool := m.poolOf(a)
 	return s.SharingKey != "" && s.SharingKey == o.SharingKey &&
-		(sameNamespace || pool != nil && pool.CrossNamespaceSharing) &&
+		(sameNamespace || pool == nil || pool.CrossNamespaceSharing) &&
 		(!s.Local && !o.Local || s.Local && o.Local && sameNamespace && s.Backends == o.Backends)
 }
 

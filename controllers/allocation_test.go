@@ -110,16 +110,16 @@ func TestOwnWritesCountBeforeTheCacheShowsThem(t *testing.T) {
 	if err := b.Client.List(context.Background(), &before); err != nil {
 		t.Fatal(err)
 	}
-	b.stale = before.Items[:1] // the second one has not come yet
+	b.stale = before.Items[1:] // the first one has not come yet
 	if err := b.pass(); err != nil {
 		t.Fatal(err)
 	}
-	b.stale = before.Items // and now it comes, with the first one as it was
+	b.stale = before.Items // and now it comes, with the second one as it was
 	if err := b.pass(); err != nil {
 		t.Fatal(err)
 	}
 	b.stale = nil
-	b.want(map[string]string{"s0": "172.25.254.50", "s1": "172.25.254.51"})
+	b.want(map[string]string{"s1": "172.25.254.50", "s0": "172.25.254.51"})
 	if n := len(b.events.take()); n != 2 {
 		t.Errorf("%d Events", n)
 	}

@@ -147,9 +147,7 @@ type round struct {
 func (r *round) run(ctx context.Context) time.Duration {
 	p, err := r.plan(ctx)
 	if err == nil {
-		wait := time.Duration(0)
-		want := p.L2
-		want, wait = r.keepMoving(p, time.Now())
+		want, wait := r.keepMoving(p, time.Now())
 		err = r.Layer2.Apply(ctx, want)
 		if ctx.Err() != nil {
 			return 0

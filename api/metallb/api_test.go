@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
+	"github.com/fairlead-lb/fairlead/internal/crdtest"
 )
 
 // TestManifests decodes manifests strictly and checks that encoding gives back what was written, nothing lost and
@@ -64,8 +65,8 @@ func TestManifests(t *testing.T) {
 	}
 	for gvk := range scheme.AllKnownTypes() {
 		own := gvk.GroupVersion() == v1beta1.GroupVersion || gvk.GroupVersion() == v1beta2.GroupVersion
-		listed := slices.ContainsFunc(kinds, func(k kind) bool {
-			return k.kind == gvk.Kind
+		listed := slices.ContainsFunc(kinds, func(k crdtest.Kind) bool {
+			return k.Kind == gvk.Kind
 		})
 		if own && listed && !full[gvk] {
 			t.Errorf("every-field.yaml has no %s", gvk)

@@ -10,6 +10,14 @@ import (
 	"github.com/fairlead-lb/fairlead/controllers"
 )
 
+// Leader election: a leader that was killed is replaced after leaseDuration at the latest; one that cannot renew for
+// renewDeadline stops, which leaves the time between the two for what it has under way.
+const (
+	leaseDuration = 8 * time.Second
+	renewDeadline = 5 * time.Second
+	retryPeriod   = time.Second
+)
+
 func controllerCommand() *cobra.Command {
 	var c common
 	var elect bool
@@ -32,6 +40,7 @@ func controllerCommand() *cobra.Command {
 				o.LeaderElectionID = "fairlead-controller"
 				o.LeaderElectionNamespace = c.namespace
 				o.LeaderElectionReleaseOnCancel = true // the process ends when the manager does
+				o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(leaseDuration), new(renewDeadline), new(retryPeriod)
 			})
 			if err != nil {
 				return err

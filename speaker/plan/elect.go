@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"net/netip"
-	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -19,35 +18,27 @@ type Candidate struct {
 // the higher score, then the higher rendezvous hash of address and node. Since the hash depends on that pair alone, a
 // node that comes or goes moves only the addresses that it gains or had. Every node computes the same result.
 func Elect(address netip.Addr, candidates []Candidate) string {
-	if len(candidates) == 0 {
-		return ""
+	var best Candidate
+	var bestWeight uint64
+	for i, c := range candidates {
+		if w := weight(address, c.Node); i == 0 || c.beats(best, w, bestWeight) {
+			best, bestWeight = c, w
+		}
 	}
-	best := slices.MaxFunc(candidates, func(a, b Candidate) int {
-		return cmp.Or(
-			compareBool(a.Ready, b.Ready),
-			cmp.Compare(a.Score, b.Score),
-			cmp.Compare(weight(address, a.Node), weight(address, b.Node)),
-			cmp.Compare(a.Node, b.Node),
-		)
-	})
 	return best.Node
 }
 
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
+// beats says whether a candidate comes before another one, given their rendezvous hashes.
+func (c Candidate) beats(other Candidate, weight, otherWeight uint64) bool {
+	if c.Ready != other.Ready {
+		return c.Ready
 	}
-	return -1
+	return cmp.Or(cmp.Compare(c.Score, other.Score), cmp.Compare(weight, otherWeight), cmp.Compare(c.Node, other.Node)) > 0
 }
 
 // weight is the rendezvous hash of an address and a node.
 func weight(address netip.Addr, node string) uint64 {
+	var room [96]byte // for an address and most names, so that nothing is allocated
 	bytes := address.As16()
-	h := xxhash.New()
-	_, _ = h.Write(bytes[:])
-	_, _ = h.WriteString(node)
-	return h.Sum64()
+	return xxhash.Sum64(append(append(room[:0], bytes[:]...), node...))
 }

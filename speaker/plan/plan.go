@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -27,7 +26,7 @@ type Service struct {
 	Namespace, Name string
 	Labels          labels.Set
 	Addresses       []netip.Addr
-	Pool            string // the pool that they came from, for an address that is in no pool any more
+	Pool            string // the pool that they came from, for an address that is in no pool any more; a comma joins two
 	Local           bool   // externalTrafficPolicy is Local: only a node with a serving endpoint may announce
 	Serving         bool   // an endpoint is serving somewhere, on a known node or not
 	ServingNodes    []string
@@ -62,155 +61,119 @@ type Plan struct {
 
 // Build makes the plan of the view's node.
 func Build(v *View) Plan {
-	b := builder{View: v, nodes: map[string]*Node{}}
-	for i := range v.Nodes {
-		b.nodes[v.Nodes[i].Name] = &v.Nodes[i]
-	}
-	b.live = b.liveNodes()
-	var p Plan
-	wanted := map[Announcement]struct{}{}
+	b := newBuilder(v)
+	sharers := map[netip.Addr][]*Service{}
 	for i := range v.Services {
-		s := &v.Services[i]
-		for _, a := range s.Addresses {
-			said, announce := b.address(s, a)
-			p.Verdicts = append(p.Verdicts, said)
-			for _, x := range announce {
-				wanted[x] = struct{}{}
-			}
+		for _, a := range v.Services[i].Addresses {
+			sharers[a] = append(sharers[a], &v.Services[i])
 		}
 	}
-	for x := range wanted {
-		p.L2 = append(p.L2, x)
+	var p Plan
+	for a, services := range sharers {
+		slices.SortFunc(services, compareServices)
+		verdicts, links := b.address(a, slices.Compact(services))
+		p.Verdicts = append(p.Verdicts, verdicts...)
+		for _, l := range links {
+			p.L2 = append(p.L2, Announcement{Address: a, Link: l})
+		}
 	}
 	slices.SortFunc(p.L2, Announcement.Compare)
 	slices.SortFunc(p.Verdicts, func(a, b Verdict) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), a.Address.Compare(b.Address))
+		if c := cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)); c != 0 {
+			return c
+		}
+		return a.Address.Compare(b.Address)
 	})
 	return p
+}
+
+func compareServices(a, b *Service) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 // builder holds what is worked out once for all Services.
 type builder struct {
 	*View
-	nodes map[string]*Node
-	live  []*Node // nodes that may announce at all, by name
+	own    *Node             // the view's node, or nil where it is unknown
+	live   []*Node           // nodes that may announce at all, by name
+	scopes map[string]*scope // by the positions of the advertisements in the Policy
 }
 
-// liveNodes returns the nodes that run a live speaker and that nothing excludes.
-func (b *builder) liveNodes() []*Node {
-	var out []*Node
-	for _, name := range b.Members {
-		if n := b.nodes[name]; n != nil && !n.NetworkUnavailable && !n.Excluded && !n.OutOfService {
-			out = append(out, n)
+func newBuilder(v *View) *builder {
+	b := &builder{View: v, scopes: map[string]*scope{}}
+	for i := range v.Nodes {
+		n := &v.Nodes[i]
+		if n.Name == v.Node {
+			b.own = n
+		}
+		if !n.NetworkUnavailable && !n.Excluded && !n.OutOfService && slices.Contains(v.Members, n.Name) {
+			b.live = append(b.live, n)
 		}
 	}
-	slices.SortFunc(out, func(a, b *Node) int { return cmp.Compare(a.Name, b.Name) })
-	return out
+	slices.SortFunc(b.live, func(a, b *Node) int { return cmp.Compare(a.Name, b.Name) })
+	return b
 }
 
-// address decides who announces one address, and on which links where it is this node.
-func (b *builder) address(s *Service, a netip.Addr) (Verdict, []Announcement) {
-	said := Verdict{Namespace: s.Namespace, Name: s.Name, Address: a}
-	ads := b.adsFor(s, a)
-	if len(ads) == 0 {
-		said.Verdict = verdict.Verdict{Reason: verdict.NoAdvertisement, Message: fmt.Sprintf("no advertisement selects pool %q and this Service, so %s is announced by nobody", b.poolOf(s, a), a)}
-		return said, nil
+// address decides who announces one address for the Services that share it, mostly just one, and on which links where
+// it is this node. The Services come sorted.
+func (b *builder) address(a netip.Addr, sharers []*Service) ([]Verdict, []Link) {
+	bids := make([]bid, len(sharers))
+	for i, s := range sharers {
+		bids[i] = b.bid(s, a)
 	}
-	if !s.Serving {
-		said.Verdict = verdict.Verdict{Reason: verdict.NoEndpoints, Message: fmt.Sprintf("no endpoint of the Service is serving, so %s is announced by nobody", a)}
-		return said, nil
+	owner := Elect(keyOf(a, sharers), eligible(bids))
+	var links []Link
+	if owner != "" && owner == b.Node {
+		links = b.linksFor(bids)
 	}
-	candidates := b.candidates(s, ads)
-	if len(candidates) == 0 {
-		said.Verdict = verdict.Verdict{Reason: verdict.NoEligibleNode, Message: b.whyNoNode(s, a)}
-		return said, nil
+	verdicts := make([]Verdict, len(bids))
+	for i := range bids {
+		x := &bids[i]
+		verdicts[i] = Verdict{Namespace: x.Namespace, Name: x.Name, Address: a, Verdict: x.refusal}
+		if x.refusal.Reason == "" {
+			verdicts[i].Owner = owner
+			verdicts[i].Verdict = b.told(x, a, owner, links)
+		}
 	}
-	said.Owner = Elect(b.keyOf(s, a), candidates)
-	if said.Owner != b.Node {
-		said.Verdict = verdict.Verdict{Reason: verdict.NotOwner, Message: fmt.Sprintf("%s is announced by node %q", a, said.Owner)}
-		return said, nil
-	}
-	announce := b.onLinks(ads, a)
-	if len(announce) == 0 {
-		said.Verdict = verdict.Verdict{Reason: verdict.NoInterface, Message: fmt.Sprintf("node %q was elected for %s, but has no usable interface that the advertisements allow", b.Node, a)}
-		return said, nil
-	}
-	said.Verdict = verdict.Verdict{Reason: verdict.Announced, Message: fmt.Sprintf("announcing %s from node %q with protocol \"layer2\"", a, b.Node)}
-	return said, announce
+	return verdicts, links
 }
 
 // keyOf returns the address that the election hashes: a dual-stack Service's IPv4 address for both of its families, so
 // that one node speaks for both.
-func (b *builder) keyOf(s *Service, a netip.Addr) netip.Addr {
-	for _, x := range s.Addresses {
-		if x.Is4() {
-			return x
-		}
-	}
-	return a
-}
-
-func (b *builder) poolOf(s *Service, a netip.Addr) string {
-	if pool, ok := b.Policy.PoolOf(a); ok {
-		return pool.Name
-	}
-	return s.Pool
-}
-
-// adsFor returns the advertisements that are for this address of this Service.
-func (b *builder) adsFor(s *Service, a netip.Addr) []*policy.L2Ad {
-	pool := b.poolOf(s, a)
-	var out []*policy.L2Ad
-	for i := range b.Policy.L2Ads {
-		if ad := &b.Policy.L2Ads[i]; ad.SelectsPool(pool) && ad.SelectsService(s.Labels) {
-			out = append(out, ad)
-		}
-	}
-	return out
-}
-
-// candidates returns the nodes that may announce an address of the Service, with the scores of the advertisements.
-func (b *builder) candidates(s *Service, ads []*policy.L2Ad) []Candidate {
-	var out []Candidate
-	for _, n := range b.live {
-		if s.Local && !slices.Contains(s.ServingNodes, n.Name) {
-			continue
-		}
-		c, selected := Candidate{Node: n.Name, Ready: n.Ready}, false
-		for _, ad := range ads {
-			if ad.SelectsNode(n.Labels) {
-				selected = true
-				c.Score += ad.Score(n.Labels)
+func keyOf(a netip.Addr, sharers []*Service) netip.Addr {
+	key := a
+	for _, s := range sharers {
+		for _, x := range s.Addresses {
+			if !a.Is4() && x.Is4() && (!key.Is4() || x.Less(key)) {
+				key = x
 			}
 		}
-		if selected {
-			out = append(out, c)
-		}
 	}
-	return out
+	return key
 }
 
-func (b *builder) whyNoNode(s *Service, a netip.Addr) string {
-	switch {
-	case len(b.live) == 0:
-		return fmt.Sprintf("no node with a live speaker may announce %s: all are excluded, out of service or without network", a)
-	case s.Local && len(s.ServingNodes) == 0:
-		return fmt.Sprintf("externalTrafficPolicy is Local and no serving endpoint names its node, so nobody announces %s", a)
-	case s.Local:
-		return fmt.Sprintf("externalTrafficPolicy is Local and no selected node with a live speaker has a serving endpoint, so nobody announces %s", a)
-	}
-	return fmt.Sprintf("the advertisements' nodeSelectors match no node with a live speaker, so nobody announces %s", a)
-}
-
-// onLinks returns this node's links that an advertisement for this node allows.
-func (b *builder) onLinks(ads []*policy.L2Ad, a netip.Addr) []Announcement {
-	own := b.nodes[b.Node]
-	var out []Announcement
+// linksFor returns this node's links that an advertisement for this node allows.
+func (b *builder) linksFor(bids []bid) []Link {
+	var out []Link
 	for i := range b.Links {
 		l := b.Links[i].Link
-		if slices.ContainsFunc(ads, func(ad *policy.L2Ad) bool { return ad.SelectsNode(own.Labels) && ad.SelectsInterface(l.Name) }) {
-			out = append(out, Announcement{Address: a, Link: l})
+		allows := func(ad *policy.L2Ad) bool { return ad.SelectsNode(b.own.Labels) && ad.SelectsInterface(l.Name) }
+		if slices.ContainsFunc(bids, func(x bid) bool { return slices.ContainsFunc(x.ads, allows) }) {
+			out = append(out, l)
 		}
 	}
 	return out
+}
+
+// told words what becomes of an address that is announced.
+func (b *builder) told(x *bid, a netip.Addr, owner string, links []Link) verdict.Verdict {
+	switch _, ours := find(x.nodes, owner); {
+	case !ours:
+		return say(verdict.NoEligibleNode, "%s is announced by node %q for a Service that shares it, and this one may not be announced from there", a, owner)
+	case owner != b.Node:
+		return say(verdict.NotOwner, "%s is announced by node %q", a, owner)
+	case len(links) == 0:
+		return say(verdict.NoInterface, "node %q was elected for %s, but has no usable interface that the advertisements allow", b.Node, a)
+	}
+	return say(verdict.Announced, "announcing %s from node %q with protocol \"layer2\"", a, b.Node)
 }

@@ -1,0 +1,242 @@
+//go:build envtest
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-lb/fairlead/speaker/plan"
+)
+
+// apply creates what manifests hold, as they are; what names no namespace goes into the story's.
+func (s *story) apply(files ...string) {
+	s.t.Helper()
+	for _, file := range files {
+		f, err := os.Open(file)
+		s.ok(err)
+		defer func() { _ = f.Close() }()
+		decoder := yaml.NewYAMLOrJSONDecoder(f, 4096)
+		for {
+			o := &unstructured.Unstructured{}
+			if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				s.t.Fatal(err)
+			}
+			if o.GetNamespace() == "" && o.GetKind() == "Service" {
+				o.SetNamespace(s.namespace)
+			}
+			s.create(o)
+		}
+	}
+}
+
+// TestTheGuidesManifestsWithTheRealRights runs controller and speaker with the rights of config/rbac and the manifests
+// that users have, all unchanged, beside every kind of Service that is not ours.
+func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
+	s := newStoryIn(t, "default", "metallb-system", "")
+	s.apply("../config/rbac/controller.yaml", "../config/rbac/speaker.yaml")
+	other := "example.com/other"
+	notOurs := map[string]func(*corev1.Service){
+		"cluster-ip": func(v *corev1.Service) { v.Spec.Type = corev1.ServiceTypeClusterIP },
+		"headless": func(v *corev1.Service) {
+			v.Spec.Type, v.Spec.ClusterIP = corev1.ServiceTypeClusterIP, corev1.ClusterIPNone
+		},
+		"node-port": func(v *corev1.Service) { v.Spec.Type = corev1.ServiceTypeNodePort },
+		"external-name": func(v *corev1.Service) {
+			v.Spec.Type, v.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.com"
+		},
+		"another-class": func(v *corev1.Service) { v.Spec.LoadBalancerClass = &other },
+		"with-annotations": func(v *corev1.Service) {
+			v.Spec.Type = corev1.ServiceTypeClusterIP
+			v.Annotations = map[string]string{"metallb.io/address-pool": "first-pool", "metallb.io/loadBalancerIPs": "172.25.254.50"}
+		},
+		"external-ips": func(v *corev1.Service) {
+			v.Spec.Type, v.Spec.ExternalIPs = corev1.ServiceTypeClusterIP, []string{"172.25.254.50"}
+		},
+	}
+	versions := map[string]string{"kubernetes": s.get("kubernetes").ResourceVersion}
+	for name, change := range notOurs {
+		v := s.service(name, change)
+		if v.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			v.Spec.AllocateLoadBalancerNodePorts = nil
+		}
+		s.create(v)
+		versions[name] = v.ResourceVersion
+	}
+	s.apply("../config/samples/first-pool.yaml", "../config/samples/huazi.yaml")
+
+	c := s.start(settings{as: "metallb-system/fairlead-controller", elect: true, membersKey: true})
+	s.gets("huazi", "172.25.254.50")
+	s.told("huazi", assignedOne("172.25.254.50"))
+	c.again()
+	for name, before := range versions {
+		if now := s.get(name).ResourceVersion; now != before {
+			t.Errorf("%s, which is not ours, was written", name)
+		}
+	}
+	c.quiet()
+
+	// The rights go no further.
+	limited, err := client.New(as("metallb-system/fairlead-controller"), client.Options{Scheme: s.admin.Scheme()})
+	s.ok(err)
+	for what, err := range map[string]error{
+		"reads Secrets":           limited.List(s.ctx, &corev1.SecretList{}, client.InNamespace(s.config)),
+		"writes Services":         limited.Patch(s.ctx, s.get("cluster-ip"), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`))),
+		"makes Secrets elsewhere": limited.Create(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "x"}}),
+		"reads other Leases":      limited.Get(s.ctx, client.ObjectKey{Namespace: s.config, Name: "another"}, leaseObject()),
+	} {
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("the controller %s: %v", what, err)
+		}
+	}
+
+	s.speaks(c)
+	s.ok(c.stop())
+	for line := range strings.Lines(libraryLogs.String()) {
+		if strings.Contains(line, "forbidden") && strings.Contains(line, ":metallb-system:fairlead-") {
+			t.Errorf("a right is missing: %s", line)
+		}
+	}
+}
+
+func leaseObject() client.Object {
+	o := &unstructured.Unstructured{}
+	o.SetAPIVersion("coordination.k8s.io/v1")
+	o.SetKind("Lease")
+	return o
+}
+
+// speaks runs the speaker of the only node, with its real rights, and sees it announce huazi's address.
+func (s *story) speaks(c *replica) {
+	t := s.t
+	yes, name := true, "n1"
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	s.create(node)
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: netip.AddrFrom4([4]byte{127, byte(rand.IntN(250) + 1), byte(rand.IntN(256)), 1}).String()}}
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	s.ok(s.admin.Status().Update(s.ctx, node))
+	s.create(&discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1", Labels: map[string]string{discoveryv1.LabelServiceName: "huazi"}}, AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.0.2"}, NodeName: &name, Conditions: discoveryv1.EndpointConditions{Ready: &yes}}},
+	})
+	l, err := net.Listen("tcp", node.Status.Addresses[0].Address+":0")
+	s.ok(err)
+	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+	_ = l.Close()
+
+	links, layer2 := make(oneLink, 1), &noLayer2{}
+	links <- struct{}{}
+	m := c.manager(as("metallb-system/fairlead-speaker"), func(*manager.Options) {})
+	a := &Announcing{
+		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(),
+		Namespace: s.config, Node: name, MembersPort: port, Links: links, Layer2: layer2,
+	}
+	s.ok(a.SetUp(s.ctx, m))
+	stop := s.background(m.Start)
+	announces := func(want ...string) {
+		t.Helper()
+		s.eventually(func() string {
+			if got := layer2.addresses(); !slices.Equal(got, want) {
+				return "announced is " + strings.Join(got, " ") + ", want " + strings.Join(want, " ")
+			}
+			return ""
+		})
+	}
+	announces("172.25.254.50")
+	s.told("huazi", assignedOne("172.25.254.50"), `Normal nodeAssigned announcing 172.25.254.50 from node "n1" with protocol "layer2"`)
+	s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[{"addresses":["10.244.0.2"],"conditions":{"ready":false}}]}`)
+	announces()
+	s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[{"addresses":["10.244.0.2"],"conditions":{"ready":true}}]}`)
+	announces("172.25.254.50")
+	s.merge(s.get("huazi"), `{"spec":{"type":"ClusterIP"}}`)
+	announces()
+	c.quiet()
+	began := time.Now()
+	s.ok(stop())
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the speaker stopped after %s", took)
+	}
+}
+
+// oneLink is a node's links: one, that never changes. Its channel holds the first look.
+type oneLink chan struct{}
+
+func (oneLink) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (oneLink) Snapshot() []plan.LinkState {
+	return []plan.LinkState{{Link: plan.Link{Index: 2, Name: "eth0"}}}
+}
+func (l oneLink) Changed() <-chan struct{} { return l }
+
+// noLayer2 announces nothing, but remembers what it should.
+type noLayer2 struct {
+	mu  sync.Mutex
+	now []plan.Announcement
+}
+
+func (*noLayer2) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (l *noLayer2) Apply(_ context.Context, want []plan.Announcement) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = want
+	return nil
+}
+
+func (l *noLayer2) Announced() []plan.Announcement {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+func (l *noLayer2) addresses() []string {
+	var out []string
+	for _, x := range l.Announced() {
+		out = append(out, x.Address.String())
+	}
+	return out
+}
+
+// TestAMissingRightIsInTheLog: without the right to watch, nothing is decided, and the log names the right.
+func TestAMissingRightIsInTheLog(t *testing.T) {
+	s := newStory(t)
+	c := s.start(settings{as: s.config + "/nobody"})
+	for _, resource := range []string{"services", "namespaces", "ipaddresspools", "l2advertisements"} {
+		s.eventually(func() string {
+			for line := range strings.Lines(libraryLogs.String() + c.log.String()) {
+				if strings.Contains(line, "level=ERROR") && strings.Contains(line, ":"+s.config+":nobody") && strings.Contains(line, `cannot list resource \"`+resource+`\"`) {
+					return ""
+				}
+			}
+			return "the log says nothing about " + resource
+		})
+	}
+	if c.passes.Load() > 0 {
+		t.Error("it decided without seeing everything")
+	}
+	began := time.Now()
+	_ = c.stop()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("stopped after %s", took)
+	}
+}
