@@ -217,14 +217,14 @@ func (s *story) waits(name, reason, message string) {
 	})
 }
 
-// events returns the Events about an object, as kind, reason and note.
+// events returns Fairlead's Events about an object, as kind, reason and note. The API server tells some of its own.
 func (s *story) events(namespace, kind, name string) []string {
 	s.t.Helper()
 	var list eventsv1.EventList
 	s.ok(s.admin.List(s.ctx, &list, client.InNamespace(namespace)))
 	var out []string
 	for _, e := range list.Items {
-		if e.Regarding.Kind != kind || e.Regarding.Name != name {
+		if e.Regarding.Kind != kind || e.Regarding.Name != name || !strings.HasPrefix(e.ReportingController, "fairlead-") {
 			continue
 		}
 		text := e.Type + " " + e.Reason + " " + e.Note

@@ -203,6 +203,8 @@ func (l *noLayer2) Apply(_ context.Context, want []plan.Announcement) error {
 	return nil
 }
 
+func (*noLayer2) Changed() <-chan struct{} { return nil }
+
 func (l *noLayer2) Announced() []plan.Announcement {
 	l.mu.Lock()
 	defer l.mu.Unlock()

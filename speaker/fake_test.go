@@ -26,6 +26,7 @@ type world struct {
 	started time.Time
 	dirty   chan struct{}
 	changed chan struct{} // links
+	shrank  chan struct{} // layer2
 	ready   chan struct{} // members
 	log     bytes.Buffer  // read when nothing runs
 
@@ -60,7 +61,7 @@ var link = plan.Link{Index: 7, Name: "eth0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, started: time.Now(),
-		dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), ready: make(chan struct{}),
+		dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), shrank: make(chan struct{}, 1), ready: make(chan struct{}),
 		alive: []string{"n1", "n2"}, edges: map[string]*edge{},
 	}
 	for _, name := range []string{"links", "members", "layer2"} {
@@ -232,6 +233,8 @@ func (m members) Leave(timeout time.Duration) error {
 type layer2 struct{ *world }
 
 func (l layer2) Run(ctx context.Context) error { return l.live(ctx, "layer2") }
+
+func (l layer2) Changed() <-chan struct{} { return l.shrank }
 
 func (l layer2) Announced() []plan.Announcement {
 	l.mu.Lock()

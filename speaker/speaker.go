@@ -46,6 +46,7 @@ type Layer2 interface {
 	Run(context.Context) error
 	Apply(context.Context, []plan.Announcement) error
 	Announced() []plan.Announcement
+	Changed() <-chan struct{}
 }
 
 // Speaker makes and carries out the plan of one node. All fields are required.
@@ -99,6 +100,7 @@ func (s *Speaker) follow(ctx context.Context) {
 		case <-timer.C:
 		case <-s.Dirty:
 		case <-s.Links.Changed():
+		case <-s.Layer2.Changed():
 		}
 		if ctx.Err() != nil {
 			return // select prefers no case, and a plan must not be begun any more

@@ -74,6 +74,18 @@ func TestEverythingIsComparedAgainNowAndThen(t *testing.T) {
 	})
 }
 
+func TestWhatASocketLostIsAppliedAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.up()
+		w.at(5 * time.Second)
+		w.shrank <- struct{}{}
+		w.at(6 * time.Second)
+		w.wantApplies(apply{0, ".50"}, apply{5 * time.Second, ".50"})
+	})
+}
+
 func TestAFailureIsTriedAgainAndLoggedOnce(t *testing.T) {
 	for name, set := range map[string]func(w *world, err error){
 		"apply":  func(w *world, err error) { w.applying = func() error { return err } },

@@ -112,7 +112,7 @@ func (s *story) hasAddresses(name string, want ...string) {
 	})
 }
 
-// event waits for an Event about an object and returns how often it was told.
+// event waits for an Event of Fairlead's about an object.
 func (s *story) event(kind, name, reason, text string) {
 	s.Helper()
 	s.eventually("Event "+reason+" on "+name, func() error {
@@ -126,11 +126,15 @@ func (s *story) event(kind, name, reason, text string) {
 	})
 }
 
+// events returns Fairlead's Events about an object.
 func (s *story) events(kind, name string) []eventsv1.Event {
 	s.Helper()
 	var list eventsv1.EventList
 	s.must(lab.Client().List(s.ctx, &list))
-	return slices.DeleteFunc(list.Items, func(e eventsv1.Event) bool { return e.Regarding.Kind != kind || e.Regarding.Name != name })
+	return slices.DeleteFunc(list.Items, func(e eventsv1.Event) bool {
+		ours := strings.HasPrefix(e.ReportingController, "fairlead-") // the API server tells some of its own
+		return !ours || e.Regarding.Kind != kind || e.Regarding.Name != name
+	})
 }
 
 func notes(events []eventsv1.Event) []string {

@@ -42,6 +42,7 @@ type Announcer struct {
 	metrics   *metrics
 	requests  chan request
 	stopped   chan struct{} // closed when Run ends
+	changed   chan struct{} // holds a value when Announced shrank by itself
 	announced atomic.Pointer[[]plan.Announcement]
 
 	listen listenFunc            // opens a packet socket
@@ -73,6 +74,7 @@ func New(cfg Config) *Announcer {
 		metrics:  newMetrics(cfg.Registerer),
 		requests: make(chan request),
 		stopped:  make(chan struct{}),
+		changed:  make(chan struct{}, 1),
 		listen:   listen,
 		check:    checkLink,
 		groups:   newGroups(),
@@ -99,6 +101,10 @@ func (a *Announcer) Run(ctx context.Context) error {
 		case r := <-s.failed:
 			s.dropResponder(r)
 			a.publish(s.confirmed())
+			select {
+			case a.changed <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
@@ -133,5 +139,8 @@ func (a *Announcer) Announced() []plan.Announcement {
 	}
 	return nil
 }
+
+// Changed yields a value after Announced shrank by itself, since a socket failed: the next Apply opens another one.
+func (a *Announcer) Changed() <-chan struct{} { return a.changed }
 
 func (a *Announcer) publish(now []plan.Announcement) { a.announced.Store(&now) }

@@ -186,7 +186,7 @@ func TestASocketThatFailsIsOpenedAgainByTheNextApply(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, b *bench) {
 		b.apply(t, on0, on0v6)
 		b.network.conn(eth0, familyARP).errs <- unix.EIO
-		synctest.Wait()
+		<-b.Changed()
 		if got := b.Announced(); !slices.Equal(got, []plan.Announcement{on0v6}) {
 			t.Errorf("announced after the failure: %v", got)
 		}

@@ -54,6 +54,7 @@ func (r *responder) serve() {
 		default:
 			r.log.Warn("socket failed, announcements end until they are applied again",
 				"interface", r.link.Name, "family", r.family, "error", err)
+			pause(r.ctx, readPause) // one that fails again and again must not spin either
 			return
 		}
 	}
