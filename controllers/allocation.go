@@ -49,9 +49,6 @@ var everything = []reconcile.Request{{}}
 // enqueueEverything answers any watch event.
 func enqueueEverything(context.Context, client.Object) []reconcile.Request { return everything }
 
-// orphanGrace is how long a Service keeps an address that is in no pool any more where it can get no other.
-const orphanGrace = 5 * time.Minute
-
 // maxRetryDelay bounds how long a failed pass waits for the next try, where no change comes first.
 const maxRetryDelay = 10 * time.Second
 
@@ -104,8 +101,7 @@ func (a *Allocation) changes(services []*corev1.Service, namespaces map[string]m
 			}
 		}
 	}
-	outcome := allocator.Decide(allocator.View{Policy: a.policy, Services: requests, Now: a.Now(), OrphanGrace: orphanGrace})
-	for i, d := range outcome.Decisions {
+	for i, d := range allocator.Decide(a.policy, requests) {
 		if mine[i].DeletionTimestamp != nil {
 			continue // it keeps what it has until it is gone
 		}
