@@ -14,48 +14,121 @@ func no(reason verdict.Reason, format string, args ...any) verdict.Verdict {
 	return verdict.Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// allocate looks for the addresses that the Service asks for, given the ones that it has. It claims nothing; a Verdict
-// with a reason says why there are none.
+// allocate looks for the addresses that the Service asks for, given the ones that it has. It claims nothing; without
+// addresses the Verdict says why there are none, and beside one of two preferred ones it may say why it is alone.
 func (st *state) allocate(s *Service, current []netip.Addr) ([]netip.Addr, verdict.Verdict) {
 	if s.Invalid != "" {
 		return nil, no(verdict.InvalidRequest, "%s", s.Invalid)
 	}
-	switch got, fail := st.complement(s, current); {
-	case got != nil || fail.Reason != "":
-		return got, fail
+	switch got, why := st.complement(s, current); {
+	case got != nil || why.Reason != "":
+		return got, why
 	case s.Deleting:
 		return nil, no(verdict.InvalidRequest, "the Service is being deleted and gets no new address")
 	case len(s.Addresses) > 0:
 		return st.requestedAddresses(s, current)
-	case s.Pool != "":
+	}
+	if got, why := st.ownAddresses(s); got != nil {
+		return got, why
+	}
+	if s.Pool != "" {
 		return st.requestedPool(s)
 	}
 	return st.anyPool(s)
 }
 
-// complement adds to the one fitting address of a dual-stack Service the other family's from the same pool. A Service
-// that prefers both stays with the one where the other is not to be had: it never jumps to another pool. The zero
-// values say that there is nothing to add to.
+// complement adds to the one fitting address of a dual-stack Service the other family's. A Service that prefers both
+// stays with the one where the other is not to be had: it never jumps to another pool. The zero values say that there is
+// nothing to add to.
 func (st *state) complement(s *Service, current []netip.Addr) ([]netip.Addr, verdict.Verdict) {
 	i := slices.IndexFunc(current, func(a netip.Addr) bool { return st.fits(s, a) })
 	if i < 0 || len(s.Families) != 2 || len(s.Addresses) > 0 || st.satisfied(s, current) {
 		return nil, verdict.Verdict{}
 	}
-	name, _ := st.homeOf(s, current[i])
-	home, _ := st.policy.Pool(name)
-	missing := policy.FamilyOf(current[i]).Other()
-	if !s.Deleting && (home.AutoAssign || s.Pool == name) && st.mayDraw(s, home).Reason == "" {
-		if other, ok := st.take(s, home, missing); ok {
-			return inOrder(s, current[i], other), verdict.Verdict{}
-		}
-	}
+	other, why := st.other(s, current[i])
 	switch {
+	case why.Reason == "":
+		return inOrder(s, current[i], other), verdict.Verdict{}
 	case s.RequireDual:
 		return nil, verdict.Verdict{} // another pool may have both
 	case len(current) == 2:
-		return nil, no(verdict.PoolExhausted, "pool %q has no %s address to give", name, missing)
+		return nil, why
 	}
-	return current, verdict.Verdict{}
+	return current, why
+}
+
+// other looks for an address of the family that a dual-stack Service has none of: one that it has a right to, else one
+// from the pool of the address that it has.
+func (st *state) other(s *Service, has netip.Addr) (netip.Addr, verdict.Verdict) {
+	name, _ := st.homeOf(s, has)
+	missing := policy.FamilyOf(has).Other()
+	none := no(verdict.PoolExhausted, "pool %q has no %s address to give", name, missing)
+	if s.Deleting {
+		return netip.Addr{}, none
+	}
+	a, ok := st.own(s, missing)
+	if home, known := st.Policy.Pool(name); !ok && known && (home.AutoAssign || s.Pool == name) && st.mayDraw(s, home).Reason == "" {
+		a, ok = st.take(s, home, missing)
+	}
+	if !ok {
+		return netip.Addr{}, none
+	}
+	return a, st.overQuota(s, []netip.Addr{has, a})
+}
+
+// ownAddresses returns the addresses that the Service has a right to, and what it needs beside them. Nil: none, or they
+// are of no use to it.
+func (st *state) ownAddresses(s *Service) ([]netip.Addr, verdict.Verdict) {
+	var got []netip.Addr
+	for _, f := range s.Families {
+		if a, ok := st.own(s, f); ok {
+			got = append(got, a)
+		}
+	}
+	if len(got) == 0 || st.overQuota(s, got).Reason != "" {
+		return nil, verdict.Verdict{}
+	}
+	if len(got) == len(s.Families) {
+		return got, verdict.Verdict{}
+	}
+	other, why := st.other(s, got[0])
+	switch {
+	case why.Reason == "":
+		return inOrder(s, got[0], other), verdict.Verdict{}
+	case s.RequireDual:
+		return nil, verdict.Verdict{}
+	}
+	return got, why
+}
+
+// own returns the address of the family that the Service has a right to: by a reservation, or by a claim of its own or of
+// a deleted Service of the same name.
+func (st *state) own(s *Service, f policy.Family) (netip.Addr, bool) {
+	for _, r := range st.reservedFor[s.Key] {
+		if policy.FamilyOf(r.holds) == f && st.mayHave(s, r.holds) {
+			return r.holds, true
+		}
+	}
+	for _, r := range st.reservedBySelector {
+		if policy.FamilyOf(r.holds) == f && r.isFor(s) && st.mayHave(s, r.holds) {
+			return r.holds, true
+		}
+	}
+	for _, c := range st.claimsOf[s.Key] {
+		if policy.FamilyOf(c.Address) == f && st.promised(c, s) && st.mayHave(s, c.Address) {
+			if pool, _ := st.Policy.PoolOf(c.Address); s.Pool != "" || slices.Contains(st.candidates(s), pool) {
+				return c.Address, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// mayHave says whether the Service, which does not have the address, may have it if it has a right to it.
+func (st *state) mayHave(s *Service, a netip.Addr) bool {
+	pool, ok := st.Policy.PoolOf(a)
+	return ok && (s.Pool == "" || s.Pool == pool.Name) && st.mayDraw(s, pool).Reason == "" && pool.Gives(a) &&
+		st.heldBack(s, a).Reason == "" && st.usable(s, a) && !slices.Contains(st.holders[a], s)
 }
 
 // inOrder returns addresses in the order of the Service's families.
@@ -80,12 +153,15 @@ func (st *state) requestedAddresses(s *Service, current []netip.Addr) ([]netip.A
 			got = append(got, a)
 		}
 	}
+	if why := st.overQuota(s, got); why.Reason != "" {
+		return nil, why
+	}
 	return inOrder(s, got...), verdict.Verdict{}
 }
 
 // requestedAddress says why the Service may not have an address that it names; no reason means that it may.
 func (st *state) requestedAddress(s *Service, a netip.Addr) verdict.Verdict {
-	pool, ok := st.policy.PoolOf(a)
+	pool, ok := st.Policy.PoolOf(a)
 	switch {
 	case !ok:
 		return no(verdict.AddressNotInPool, "the requested address %s is in no pool", a)
@@ -97,7 +173,10 @@ func (st *state) requestedAddress(s *Service, a netip.Addr) verdict.Verdict {
 			return fail
 		}
 		if !pool.Gives(a) {
-			return no(verdict.AddressNotInPool, "the requested address %s is one that pool %q avoids (avoidBuggyIPs)", a, pool.Name)
+			return excluded(pool, a, "the requested address %s")
+		}
+		if why := st.heldBack(s, a); why.Reason != "" {
+			return why
 		}
 	}
 	if other, why := st.obstacle(s, a); other != nil {
@@ -111,14 +190,30 @@ func (st *state) mayDraw(s *Service, pool *policy.Pool) verdict.Verdict {
 	switch {
 	case !pool.Admits(s.Namespace, s.NamespaceLabels, s.Labels):
 		return no(verdict.PoolNotAllowed, "pool %q does not admit this Service: see its serviceAllocation", pool.Name)
-	case pool.Frozen:
-		return no(verdict.PoolInvalid, "pool %q is invalid and gives nothing new until it is corrected: see its Events", pool.Name)
+	case pool.Stalled():
+		return stalled(pool)
 	}
 	return verdict.Verdict{}
 }
 
+// stalled says why the pool gives nothing new.
+func stalled(pool *policy.Pool) verdict.Verdict {
+	if pool.Frozen {
+		return no(verdict.PoolInvalid, "pool %q is invalid and gives nothing new until it is corrected: see its Events", pool.Name)
+	}
+	return no(verdict.PoolInvalid, "pool %q obeys AddressPolicy %q, which is invalid, and gives nothing new until that is corrected: see its Events", pool.Name, pool.Rules.Name)
+}
+
+// excluded says why the pool never gives the address; the format has room for that.
+func excluded(pool *policy.Pool, a netip.Addr, format string) verdict.Verdict {
+	if pool.Avoids(a) {
+		return no(verdict.AddressNotInPool, format+" is one that pool %q avoids (avoidBuggyIPs)", a, pool.Name)
+	}
+	return no(verdict.AddressExcluded, format+" is one that AddressPolicy %q excludes from pool %q", a, pool.Rules.Name, pool.Name)
+}
+
 func (st *state) requestedPool(s *Service) ([]netip.Addr, verdict.Verdict) {
-	pool, ok := st.policy.Pool(s.Pool)
+	pool, ok := st.Policy.Pool(s.Pool)
 	if !ok {
 		return nil, no(verdict.UnknownPool, "the requested pool %q does not exist", s.Pool)
 	}
@@ -129,11 +224,11 @@ func (st *state) requestedPool(s *Service) ([]netip.Addr, verdict.Verdict) {
 }
 
 func (st *state) anyPool(s *Service) ([]netip.Addr, verdict.Verdict) {
-	var frozen *policy.Pool
+	var idle *policy.Pool
 	var pools []*policy.Pool
-	for _, pool := range st.policy.Candidates(s.Namespace, s.NamespaceLabels, s.Labels) {
-		if pool.Frozen {
-			frozen = pool
+	for _, pool := range st.candidates(s) {
+		if pool.Stalled() {
+			idle = pool
 			continue
 		}
 		pools = append(pools, pool)
@@ -141,28 +236,36 @@ func (st *state) anyPool(s *Service) ([]netip.Addr, verdict.Verdict) {
 	switch {
 	case len(pools) > 0:
 		return st.from(s, pools)
-	case frozen != nil:
-		return nil, st.mayDraw(s, frozen)
-	case len(st.policy.Pools) == 0:
+	case idle != nil:
+		return nil, stalled(idle)
+	case len(st.Policy.Pools) == 0:
 		return nil, no(verdict.NoPool, "there is no IPAddressPool: create one")
 	}
 	return nil, no(verdict.NoPool, "no pool is open to this Service: every pool has autoAssign off or a serviceAllocation that does not admit it")
+}
+
+func (st *state) candidates(s *Service) []*policy.Pool {
+	return st.Policy.Candidates(s.Namespace, s.NamespaceLabels, s.Labels)
 }
 
 // from takes an address of every wanted family from the first pool that has them all; pools that hold an address which
 // the Service can share come before the others. A Service that prefers both families is content with one: of its first
 // family, else of the other.
 func (st *state) from(s *Service, pools []*policy.Pool) ([]netip.Addr, verdict.Verdict) {
-	slices.SortStableFunc(pools, func(a, b *policy.Pool) int { return cmp.Compare(st.shareable(s, b), st.shareable(s, a)) })
-	if got, ok := st.firstWith(s, pools, s.Families); ok {
-		return got, verdict.Verdict{}
+	if s.SharingKey != "" {
+		slices.SortStableFunc(pools, func(a, b *policy.Pool) int { return cmp.Compare(st.shareable(s, b), st.shareable(s, a)) })
 	}
+	got, denied := st.firstWith(s, pools, s.Families)
 	if len(s.Families) == 2 && !s.RequireDual {
-		for i := range s.Families {
-			if got, ok := st.firstWith(s, pools, s.Families[i:i+1]); ok {
-				return got, verdict.Verdict{}
-			}
+		for i := 0; got == nil && i < len(s.Families); i++ {
+			got, denied = st.firstWith(s, pools, s.Families[i:i+1])
 		}
+	}
+	switch {
+	case got != nil:
+		return got, verdict.Verdict{}
+	case denied.Reason != "":
+		return nil, denied
 	}
 	return nil, st.whyNone(s, pools)
 }
@@ -178,34 +281,34 @@ func (st *state) shareable(s *Service, pool *policy.Pool) int {
 	return n
 }
 
-func (st *state) firstWith(s *Service, pools []*policy.Pool, families []policy.Family) ([]netip.Addr, bool) {
+// firstWith returns what the first pool gives that has all the families; without any, the Verdict may say which quota
+// stands against that.
+func (st *state) firstWith(s *Service, pools []*policy.Pool, families []policy.Family) (got []netip.Addr, denied verdict.Verdict) {
 	for _, pool := range pools {
-		var got []netip.Addr
+		got = nil
 		for _, f := range families {
 			if a, ok := st.take(s, pool, f); ok {
 				got = append(got, a)
 			}
 		}
-		if len(got) == len(families) {
-			return got, true
+		if len(got) < len(families) {
+			continue
 		}
+		why := st.overQuota(s, got)
+		if why.Reason == "" {
+			return got, verdict.Verdict{}
+		}
+		denied = why
 	}
-	return nil, false
+	return nil, denied
 }
 
-// take returns an address of the pool: one that is held under the Service's sharing key, else the lowest free one in
-// the order of the pool's ranges.
+// take returns an address of the pool: one that is held under the Service's sharing key, else a free one.
 func (st *state) take(s *Service, pool *policy.Pool, f policy.Family) (netip.Addr, bool) {
 	if a, ok := st.takeShared(s, pool, f); ok {
 		return a, true
 	}
-	key := cursorKey{pool.Name, f}
-	c := st.cursors[key]
-	if c == nil {
-		c = newCursor(pool, f)
-		st.cursors[key] = c
-	}
-	return c.next(func(a netip.Addr) bool { return len(st.holders[a]) > 0 || !pool.Gives(a) })
+	return st.free(pool, f, s.Key)
 }
 
 // takeShared returns an address of the pool that is held under the Service's sharing key and that it can share.
@@ -213,9 +316,9 @@ func (st *state) takeShared(s *Service, pool *policy.Pool, f policy.Family) (net
 	if s.SharingKey == "" {
 		return netip.Addr{}, false
 	}
-	kind := sharer{s.SharingKey, s.Namespace, s.Backends, fmt.Sprint(s.Ports), s.Local, cursorKey{pool.Name, f}}
+	kind := sharer{s.SharingKey, s.Namespace, s.Backends, fmt.Sprint(s.Ports), s.Local, searchKey{pool.Name, f}}
 	for i, a := range st.shared[s.SharingKey][st.passed[kind]:] {
-		if policy.FamilyOf(a) == f && pool.Gives(a) && st.usable(s, a) && !slices.Contains(st.holders[a], s) {
+		if policy.FamilyOf(a) == f && pool.Gives(a) && st.heldBack(s, a).Reason == "" && st.usable(s, a) && !slices.Contains(st.holders[a], s) {
 			st.passed[kind] += i
 			return a, true
 		}
@@ -224,12 +327,13 @@ func (st *state) takeShared(s *Service, pool *policy.Pool, f policy.Family) (net
 	return netip.Addr{}, false
 }
 
-// sharer is all that decides which shared addresses of a pool a Service can use. It is comparable. During one pass an
-// address that one such Service cannot use becomes usable for none of them, so that nobody looks at it again.
+// sharer is all that decides which shared addresses of a pool a Service can use, apart from its reservations, which are
+// looked at before. It is comparable. During one pass an address that one such Service cannot use becomes usable for none
+// of them, so that nobody looks at it again.
 type sharer struct {
 	key, namespace, backends, ports string
 	local                           bool
-	cursorKey
+	searchKey
 }
 
 // whyNone says why none of the pools gave an address.

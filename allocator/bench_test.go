@@ -2,11 +2,16 @@ package allocator
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -19,7 +24,7 @@ func crowd(p *policy.Policy, n, pending int) []Service {
 		services[i].Created = epoch.Add(time.Duration(i*7919%n/4) * time.Second)
 		services[i].Ports = []Port{{corev1.ProtocolTCP, 80}, {corev1.ProtocolTCP, 443}}
 	}
-	for i, d := range Decide(p, services[:n-pending]) {
+	for i, d := range decide(p, services[:n-pending]) {
 		services[i] = after(services[i], d, i*7919%n)
 	}
 	return services
@@ -50,7 +55,117 @@ func BenchmarkDecide(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				Decide(c.policy, services)
+				decide(c.policy, services)
+			}
+		})
+	}
+}
+
+// BenchmarkSearch looks for 10,000 addresses in a /8 of which 90 % are in use, as one pass does. What is in use is given
+// as a bitmap that is no part of the figures; a pass walks past it at most once.
+func BenchmarkSearch(b *testing.B) {
+	const size, decisions = 1 << 24, 10_000
+	scattered, lowest := new([size]bool), new([size]bool)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range size {
+		scattered[i], lowest[i] = r.IntN(10) != 0, i < size/10*9
+	}
+	for _, c := range []struct {
+		name string
+		used *[size]bool
+		find func(s *search, name string) (netip.Addr, bool)
+	}{
+		{"LowestFirst, scattered", scattered, func(s *search, _ string) (netip.Addr, bool) { return s.first() }},
+		{"LowestFirst, the lowest 90 %", lowest, func(s *search, _ string) (netip.Addr, bool) { return s.first() }},
+		{"StableHash, scattered", scattered, (*search).hashed},
+		{"StableHash, the lowest 90 %", lowest, (*search).hashed},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			p := compile(pool("a", "10.0.0.0/8"))
+			index := func(a netip.Addr) int { x := a.As4(); return int(x[1])<<16 | int(x[2])<<8 | int(x[3]) }
+			used := new([size]bool)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				*used = *c.used
+				s := newSearch(p.Pools[0].Space(policy.IPv4), func(a netip.Addr) bool { return used[index(a)] })
+				b.StartTimer()
+				for i := range decisions {
+					a, ok := c.find(s, "shop/service-"+strconv.Itoa(i))
+					if !ok {
+						b.Fatal("the pool is full")
+					}
+					used[index(a)] = true
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*decisions), "ns/decision")
+		})
+	}
+}
+
+// BenchmarkFullPool decides for all Services of a pool that is 90 % full, a tenth of them new: the figure is for one
+// Service.
+func BenchmarkFullPool(b *testing.B) {
+	gateways := make([]string, 1<<16) // 90 % of every /24
+	for i := range gateways {
+		gateways[i] = fmt.Sprintf("10.%d.%d.26-10.%d.%d.255", i>>8, i&255, i>>8, i&255)
+	}
+	for _, strategy := range []v1alpha1.Strategy{v1alpha1.LowestFirst, v1alpha1.StableHash, v1alpha1.LeastRecentlyUsed} {
+		for _, c := range []struct {
+			name, pool string
+			n          int
+			exclude    []string
+			change     func(*Service)
+		}{
+			{"10.0.0.0/8, 90 % of it excluded, 10000 Services", "10.0.0.0/8", 10_000, gateways, nil},
+			{"10.0.0.0/16, 58982 Services", "10.0.0.0/16", 58_982, nil, nil},
+			{"fd00::/64, 10000 Services", "fd00::/64", 10_000, nil, v6},
+		} {
+			b.Run(string(strategy)+", "+c.name, func(b *testing.B) {
+				w := &sim{pools: []v1beta1.IPAddressPool{pool("a", c.pool)}, policies: rules(func(a *spec) { a.Strategy = strategy }, exclude(c.exclude...))}
+				v := w.view()
+				w.services = crowd(v.Policy, c.n, c.n)
+				for i := range w.services {
+					if c.change != nil {
+						c.change(&w.services[i])
+					}
+				}
+				w.pass(nil)
+				for i := range c.n / 10 {
+					w.services[i*10].Held, w.services[i*10].HeldFrom = nil, ""
+				}
+				v.Services, v.Claims = w.services, w.view().Claims
+				b.ReportAllocs()
+				for b.Loop() {
+					Decide(v)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.n), "ns/Service")
+			})
+		}
+	}
+}
+
+// BenchmarkDecideWithPolicies is one pass over 10,000 Services, 2,000 of them new, with everything that policies ask for.
+func BenchmarkDecideWithPolicies(b *testing.B) {
+	for _, n := range []int{0, 2_000} {
+		b.Run(fmt.Sprintf("10000, %d of them pending", n), func(b *testing.B) {
+			w := &sim{
+				pools:    []v1beta1.IPAddressPool{pool("a", "10.0.0.0/16")},
+				policies: rules(strategy(v1alpha1.LeastRecentlyUsed), retain(time.Hour), reuseDelay(time.Hour), exclude("10.0.0.1", "10.0.1.0/24"), quota(100_000), quota(100_000, "ns-07")),
+			}
+			for i := range 200 {
+				w.reservations = append(w.reservations, reserve(fmt.Sprint("r", i), anyOf("a"), forLabel("app", fmt.Sprint(i))))
+			}
+			w.services = crowd(w.view().Policy, 10_000, 10_000)
+			w.pass(nil)
+			for i := range n {
+				w.services[i*5].UID += "-again"
+				w.services[i*5].Held, w.services[i*5].HeldFrom = nil, ""
+			}
+			v := w.view()
+			b.ReportAllocs()
+			for b.Loop() {
+				Decide(v)
 			}
 		})
 	}

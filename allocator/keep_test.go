@@ -21,12 +21,12 @@ func TestAddressInUseStays(t *testing.T) {
 		}},
 		{"pool shrunk and full: it is kept", pools{pool("a", "10.0.0.1/32")}, given{
 			{svc("n", holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
-			{svc("m", holds("10.0.0.2", 1), from("a")), "10.0.0.2 @a", `keeps 10.0.0.2 although no pool has it any more: no IPv4 address is free in pool "a": enlarge the pool or add another (AddressOrphaned)`},
+			{svc("m", holds("10.0.0.2", 1), from("a")), "10.0.0.2 @a", `keeps 10.0.0.2 until 2023-11-14T23:18:20Z although no pool has it any more: no IPv4 address is free in pool "a": enlarge the pool or add another (AddressOrphaned)`},
 		}},
 		{"every pool is gone: everything is kept", nil, given{
-			{svc("n", holds("10.0.0.1", 1), from("a")), "10.0.0.1 @a", "keeps 10.0.0.1 although no pool has it any more: there is no IPAddressPool: create one (AddressOrphaned)"},
-			{svc("asks", askPool("a"), holds("10.0.0.2", 1), from("a")), "10.0.0.2 @a", `keeps 10.0.0.2 although no pool has it any more: the requested pool "a" does not exist (AddressOrphaned)`},
-			{svc("names", ask("10.0.0.3"), holds("10.0.0.3", 1), from("a")), "10.0.0.3 @a", "keeps 10.0.0.3 although no pool has it any more: the requested address 10.0.0.3 is in no pool (AddressOrphaned)"},
+			{svc("n", holds("10.0.0.1", 1), from("a")), "10.0.0.1 @a", "keeps 10.0.0.1 until 2023-11-14T23:18:20Z although no pool has it any more: there is no IPAddressPool: create one (AddressOrphaned)"},
+			{svc("asks", askPool("a"), holds("10.0.0.2", 1), from("a")), "10.0.0.2 @a", `keeps 10.0.0.2 until 2023-11-14T23:18:20Z although no pool has it any more: the requested pool "a" does not exist (AddressOrphaned)`},
+			{svc("names", ask("10.0.0.3"), holds("10.0.0.3", 1), from("a")), "10.0.0.3 @a", "keeps 10.0.0.3 until 2023-11-14T23:18:20Z although no pool has it any more: the requested address 10.0.0.3 is in no pool (AddressOrphaned)"},
 			{svc("two", require, holds("10.0.0.4 fd00::4", 1), from("a,b")), "10.0.0.4 fd00::4 @a,b", ""},
 			{svc("unknown-origin", holds("10.0.0.5", 1)), "10.0.0.5 @", ""},
 		}},
@@ -34,7 +34,7 @@ func TestAddressInUseStays(t *testing.T) {
 			{svc("n", prefer, holds("10.0.0.1 fd00::1", 1), from("a")), "10.0.0.1 fd00::9 @a", ""},
 		}},
 		{"the pool loses one family and has no other: both are kept", pools{pool("a", "10.0.0.1/32"), pool("b", "10.0.1.1/32,fd00::1:1/128")}, given{
-			{svc("n", prefer, holds("10.0.0.1 fd00::1", 1), from("a")), "10.0.0.1 fd00::1 @a", `keeps 10.0.0.1 and fd00::1 although no pool has fd00::1 any more: pool "a" has no IPv6 address to give (AddressOrphaned)`},
+			{svc("n", prefer, holds("10.0.0.1 fd00::1", 1), from("a")), "10.0.0.1 fd00::1 @a", `keeps 10.0.0.1 and fd00::1 until 2023-11-14T23:18:20Z although no pool has fd00::1 any more: pool "a" has no IPv6 address to give (AddressOrphaned)`},
 		}},
 		{"after a restart an address stays whose annotation names a pool that is bad now", pools{pool("a", "10.0.0.1-10.0.0.4", broken), pool("b", "10.0.1.1/32")}, given{
 			{svc("n", holds("10.0.0.7", 1), from("a")), "10.0.0.7 @a", `assigned 10.0.0.7 from pool "a" (IPAllocated)`},

@@ -7,20 +7,25 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // model judges decisions by what users rely on. It is deliberately dumb: it scans every address of every pool and
 // compares every Service with every other one.
 type model struct {
+	View
 	policy    *policy.Policy
 	services  []Service
 	decisions []Decision
+	bindings  []Binding
+	claims    []ClaimWrite
 	rightful  [][]netip.Addr // what each Service held and no earlier holder disputes
 }
 
-func newModel(p *policy.Policy, services []Service, decisions []Decision) *model {
-	m := &model{p, services, decisions, make([][]netip.Addr, len(services))}
+func newModel(v View, o Outcome) *model {
+	services := v.Services
+	m := &model{v, v.Policy, services, o.Decisions, o.Bindings, o.Claims, make([][]netip.Addr, len(services))}
 	order := make([]int, len(services))
 	for i := range order {
 		order[i] = i
@@ -104,17 +109,96 @@ func (m *model) home(i int, a netip.Addr) *policy.Pool {
 // opened says whether the pool gives to Service i without being named by an address.
 func (m *model) opened(i int, p *policy.Pool) bool {
 	s := &m.services[i]
-	return m.admits(i, p) && (p.AutoAssign && s.Pool == "" || s.Pool == p.Name)
+	return m.admits(i, p) && (p.AutoAssign && s.Pool == "" && (m.confines(i, p) || !m.confined(i)) || s.Pool == p.Name)
 }
 
-func (m *model) admits(i int, p *policy.Pool) bool {
-	return !p.Frozen && (p.Tenants == nil || slices.Contains(p.Tenants.Namespaces, m.services[i].Namespace))
+func (m *model) admits(i int, p *policy.Pool) bool { return !p.Stalled() && m.tenant(i, p) }
+
+func (m *model) tenant(i int, p *policy.Pool) bool {
+	return p.Tenants == nil || slices.Contains(p.Tenants.Namespaces, m.services[i].Namespace)
+}
+
+// confines says whether the pool is one that Service i may not fall through from.
+func (m *model) confines(i int, p *policy.Pool) bool {
+	return p.Tenants != nil && p.AutoAssign && p.Rules != nil && p.Rules.Exclusive && m.tenant(i, p)
+}
+
+func (m *model) confined(i int) bool {
+	return slices.ContainsFunc(m.policy.Pools, func(p policy.Pool) bool { return m.confines(i, &p) })
+}
+
+// holder is the reservation that holds the address, or nil.
+func (m *model) holder(a netip.Addr) *policy.Reservation {
+	for k, b := range m.bindings {
+		if b.Address == a {
+			return &m.policy.Reservations[k]
+		}
+	}
+	return nil
+}
+
+// claim is the claim to the address, or nil.
+func (m *model) claim(a netip.Addr) *Claim {
+	for k := range m.Claims {
+		if m.Claims[k].Address == a {
+			return &m.Claims[k]
+		}
+	}
+	return nil
+}
+
+// right says whether the address is held for Service i and for nobody else.
+func (m *model) right(i int, a netip.Addr) bool {
+	s := &m.services[i]
+	if r := m.holder(a); r != nil {
+		return r.For(s.Namespace, s.Name, s.NamespaceLabels, s.Labels) && !m.waits(i, a, false)
+	}
+	c, pool := m.claim(a), m.poolOf(a)
+	if c == nil || pool == nil || c.Service != s.Key {
+		return false
+	}
+	alive := slices.ContainsFunc(m.services, func(o Service) bool { return o.UID == c.UID })
+	retained := pool.Rules != nil && pool.Rules.Retain > 0
+	return c.ReleasedAt.IsZero() && (c.UID == s.UID || !alive && retained) || !c.ReleasedAt.IsZero() && m.Now.Before(c.RetainUntil)
+}
+
+// waits says whether a claim stands against the address for Service i; what is given in this pass may be shared in it,
+// but need not.
+func (m *model) waits(i int, a netip.Addr, thisPass bool) bool {
+	c := m.claim(a)
+	if c == nil || c.over(m.Now) {
+		return false
+	}
+	shared := slices.ContainsFunc(m.rightful, func(has []netip.Addr) bool { return slices.Contains(has, a) })
+	for j, d := range m.decisions {
+		shared = shared || thisPass && j != i && slices.Contains(d.Addresses, a)
+	}
+	if shared {
+		return false
+	}
+	saved := m.bindings
+	m.bindings = nil // a reservation is no right against a claim
+	defer func() { m.bindings = saved }()
+	return !m.right(i, a)
+}
+
+// barred says whether Service i may not have the address although no other Service stands against that.
+func (m *model) barred(i int, a netip.Addr, thisPass bool) bool {
+	pool, r, s := m.poolOf(a), m.holder(a), &m.services[i]
+	switch {
+	case pool != nil && pool.Rules != nil && slices.ContainsFunc(pool.Rules.Exclude, func(r policy.Range) bool { return r.Contains(a) }):
+		return true
+	case r != nil && !r.For(s.Namespace, s.Name, s.NamespaceLabels, s.Labels):
+		return true
+	}
+	return m.waits(i, a, thisPass)
 }
 
 // available says whether the pool has an address of the family that Service i does not hold and could have.
 func (m *model) available(i int, p *policy.Pool, f policy.Family) bool {
 	return slices.ContainsFunc(m.addresses(p), func(a netip.Addr) bool {
-		return policy.FamilyOf(a) == f && !buggy(p, a) && !slices.Contains(m.services[i].Held, a) && m.open(i, a, m.final)
+		return policy.FamilyOf(a) == f && !buggy(p, a) && !slices.Contains(m.services[i].Held, a) && m.open(i, a, m.final) &&
+			!m.barred(i, a, false) && m.holder(a) == nil && !m.right(i, a)
 	})
 }
 
@@ -125,7 +209,7 @@ func buggy(p *policy.Pool, a netip.Addr) bool {
 // judge returns what is wrong with the decisions, or nil.
 func (m *model) judge() error {
 	for i := range m.services {
-		for _, rule := range []func(int) error{m.exclusive, m.sticky, m.given, m.tried} {
+		for _, rule := range []func(int) error{m.exclusive, m.sticky, m.given, m.tried, m.righted} {
 			if err := rule(i); err != nil {
 				return fmt.Errorf("%s holds %v, has %s: %w", m.services[i].Key, m.services[i].Held, m.decisions[i].Verdict, err)
 			}
@@ -151,6 +235,9 @@ func (m *model) sticky(i int) error {
 	stays := m.mayStay(i)
 	for _, a := range stays {
 		if slices.Contains(d.Addresses, a) {
+			continue
+		}
+		if m.home(i, a) == nil && d.Reason == verdict.Cleared && !s.OrphanedSince.IsZero() && !m.Now.Before(s.OrphanedSince.Add(m.OrphanGrace)) {
 			continue
 		}
 		if !d.Complete {
@@ -209,8 +296,11 @@ func (m *model) given(i int) error {
 			return fmt.Errorf("%s is new, to a Service that must not get anything", a)
 		case pool == nil:
 			return fmt.Errorf("%s is new, and in no pool", a)
-		case buggy(pool, a), !m.admits(i, pool), len(s.Addresses) == 0 && !m.opened(i, pool), s.Pool != "" && s.Pool != pool.Name:
+		case buggy(pool, a), !m.admits(i, pool), s.Pool != "" && s.Pool != pool.Name,
+			len(s.Addresses) == 0 && !m.opened(i, pool) && m.holder(a) == nil && !m.adds(i, pool):
 			return fmt.Errorf("%s is new, and pool %q may not give it", a, pool.Name)
+		case m.barred(i, a, true):
+			return fmt.Errorf("%s is new, and excluded, reserved, retained or resting", a)
 		case len(s.Addresses) > 0 && !slices.Contains(s.Addresses, a):
 			return fmt.Errorf("%s is new, and not what was asked for", a)
 		}
@@ -218,12 +308,54 @@ func (m *model) given(i int) error {
 	return nil
 }
 
+// adds says whether the pool is one that Service i has another address of, or a right to one.
+func (m *model) adds(i int, p *policy.Pool) bool {
+	return p.AutoAssign && slices.ContainsFunc(m.decisions[i].Addresses, func(a netip.Addr) bool {
+		return m.poolOf(a) == p && (slices.Contains(m.services[i].Held, a) || m.holder(a) != nil)
+	})
+}
+
+// righted: a Service that lacks an address of its one family has one that it has a right to, if there is any.
+func (m *model) righted(i int) error {
+	s, d := &m.services[i], m.decisions[i]
+	if s.Deleting || s.Invalid != "" || d.Complete && !slices.ContainsFunc(d.Addresses, func(a netip.Addr) bool { return !slices.Contains(s.Held, a) }) ||
+		len(s.Families) > 1 || len(s.Addresses) > 0 || m.limited(i) {
+		return nil
+	}
+	var rights []netip.Addr
+	for k := range m.policy.Pools {
+		p := &m.policy.Pools[k]
+		for _, a := range m.addresses(p) {
+			if policy.FamilyOf(a) == s.Families[0] && m.right(i, a) && !m.barred(i, a, false) && !buggy(p, a) && m.open(i, a, m.final) && !slices.Contains(s.Held, a) &&
+				(m.opened(i, p) || m.holder(a) != nil && m.admits(i, p) && s.Pool == "") {
+				rights = append(rights, a)
+			}
+		}
+	}
+	if len(rights) > 0 && !slices.ContainsFunc(d.Addresses, func(a netip.Addr) bool { return slices.Contains(rights, a) || m.holder(a) != nil }) {
+		return fmt.Errorf("it has a right to one of %v", rights)
+	}
+	return nil
+}
+
+// limited says whether a quota is for Service i.
+func (m *model) limited(i int) bool {
+	for _, a := range m.policy.AddressPolicies {
+		for _, q := range a.Quotas {
+			if q.For(m.services[i].Namespace, m.services[i].NamespaceLabels) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // tried: a Service is without what it asks for only where that cannot be had.
 func (m *model) tried(i int) error {
 	s, d := &m.services[i], m.decisions[i]
 	partly := len(d.Addresses) < len(s.Families) && len(s.Addresses) == 0
 	switch {
-	case s.Deleting || s.Invalid != "" || d.Complete && !partly:
+	case s.Deleting || s.Invalid != "" || d.Complete && !partly || m.limited(i):
 		return nil
 	case len(s.Addresses) > 0:
 		if !slices.ContainsFunc(s.Addresses, func(a netip.Addr) bool { return !m.grantable(i, a) }) {
@@ -240,7 +372,7 @@ func (m *model) grantable(i int, a netip.Addr) bool {
 	if pool == nil || s.Pool != "" && s.Pool != pool.Name || !m.open(i, a, m.final) {
 		return false
 	}
-	return slices.Contains(s.Held, a) || m.admits(i, pool) && !buggy(pool, a)
+	return slices.Contains(s.Held, a) || m.admits(i, pool) && !buggy(pool, a) && !m.barred(i, a, false)
 }
 
 // exhausted says which pool could have given Service i, which names no address, more than it has.
@@ -253,7 +385,8 @@ func (m *model) exhausted(i int) error {
 			continue
 		}
 		other := policy.FamilyOf(a).Other()
-		tied = tied || slices.Contains(s.Held, a) && !s.RequireDual
+		byRight := m.holder(a) != nil || m.claim(a) != nil && m.claim(a).Service == s.Key
+		tied = tied || (slices.Contains(s.Held, a) || byRight) && !s.RequireDual
 		if slices.Contains(s.Families, other) && !m.opened(i, home) {
 			continue
 		}

@@ -107,7 +107,7 @@ func drawServices(t *rapid.T) (services []Service) {
 func TestDecisionsWithstandTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, services := drawPolicy(t), drawServices(t)
-		if err := newModel(p, services, Decide(p, services)).judge(); err != nil {
+		if err := judge(viewOf(p, services)); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -116,9 +116,9 @@ func TestDecisionsWithstandTheModel(t *testing.T) {
 func TestDecisionsDoNotDependOnTheOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, services := drawPolicy(t), drawServices(t)
-		want := byKey(services, Decide(p, services))
+		want := byKey(services, decide(p, services))
 		shuffled := rapid.Permutation(services).Draw(t, "shuffled")
-		if got := byKey(shuffled, Decide(p, shuffled)); !slices.Equal(got, want) {
+		if got := byKey(shuffled, decide(p, shuffled)); !slices.Equal(got, want) {
 			t.Fatalf("shuffled, it says\n%v, before\n%v", got, want)
 		}
 	})
@@ -136,7 +136,7 @@ func byKey(services []Service, decisions []Decision) (texts []string) {
 // settle decides and writes until nothing changes any more.
 func settle(t *rapid.T, p *policy.Policy, services []Service) []Service {
 	for pass := range 2*len(services) + 4 {
-		decisions := Decide(p, services)
+		decisions := decide(p, services)
 		var next []Service
 		changed := false
 		for i, d := range decisions {
@@ -148,7 +148,7 @@ func settle(t *rapid.T, p *policy.Policy, services []Service) []Service {
 		}
 		services = next
 	}
-	t.Fatalf("no end of changes: %v", byKey(services, Decide(p, services)))
+	t.Fatalf("no end of changes: %v", byKey(services, decide(p, services)))
 	return nil
 }
 
@@ -156,8 +156,8 @@ func TestDecisionsSettleAndAreRepeatedWordByWord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, services := drawPolicy(t), drawServices(t)
 		services = settle(t, p, services)
-		want := byKey(services, Decide(p, services))
-		if got := byKey(services, Decide(p, settle(t, p, services))); !slices.Equal(got, want) {
+		want := byKey(services, decide(p, services))
+		if got := byKey(services, decide(p, settle(t, p, services))); !slices.Equal(got, want) {
 			t.Fatalf("the next pass says\n%v, before\n%v", got, want)
 		}
 	})
@@ -167,7 +167,7 @@ func TestAnUnrelatedChangeMovesNoAddress(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPolicy(t)
 		services := settle(t, p, drawServices(t))
-		before := Decide(p, services)
+		before := decide(p, services)
 		k := rapid.IntRange(0, len(services)-1).Draw(t, "changed")
 		changed := slices.Clone(services)
 		switch rapid.SampledFrom([]string{"change", "delete", "add"}).Draw(t, "what") {
@@ -182,7 +182,7 @@ func TestAnUnrelatedChangeMovesNoAddress(t *testing.T) {
 			s.Held = nil
 			changed, k = append(changed, s), len(services)
 		}
-		now := Decide(p, changed)
+		now := decide(p, changed)
 		for i, d := range before {
 			shares := k < len(services) && slices.ContainsFunc(d.Addresses, func(a netip.Addr) bool { return slices.Contains(services[k].Held, a) })
 			complete := d.Complete && len(d.Addresses) == len(services[i].Families)
@@ -222,8 +222,9 @@ func TestStatusesNeverConflict(t *testing.T) {
 			"the pools change": func(t *rapid.T) { p = drawPolicy(t, crossNamespace) },
 			"": func(t *rapid.T) {
 				pass++
-				decisions := Decide(p, services)
-				m := newModel(p, services, decisions)
+				v := viewOf(p, services)
+				outcome := Decide(v)
+				decisions, m := outcome.Decisions, newModel(v, outcome)
 				if err := m.judge(); err != nil {
 					t.Fatal(err)
 				}

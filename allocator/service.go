@@ -25,6 +25,9 @@ const (
 	AnnotationAllocatedFrom = "metallb.io/ip-allocated-from-pool"
 	// AnnotationAssignedAt is written by the controller: when the address was assigned, in RFC 3339 with nanoseconds.
 	AnnotationAssignedAt = "fairlead.io/assigned-at"
+	// AnnotationOrphanedSince is written by the controller: since when an address of the Service is in no pool any more
+	// and no other one is to be had, in the same form. It stands while that is so.
+	AnnotationOrphanedSince = "fairlead.io/orphaned-since"
 	// LegacyPrefix is what the first three annotations began with formerly, instead of "metallb.io/".
 	LegacyPrefix = "metallb.universe.tf/"
 )
@@ -64,6 +67,8 @@ type Service struct {
 	Held       []netip.Addr // what its status shows
 	HeldFrom   string       // the pool that Held came from, as its annotation says, or ""
 	AssignedAt time.Time    // zero where unknown, which counts as earliest
+	// OrphanedSince is since when it has kept an address that is in no pool any more; zero where it has none.
+	OrphanedSince time.Time
 }
 
 // ServiceOf reads a Service of type LoadBalancer. What does not parse is told in Invalid.
@@ -87,9 +92,8 @@ func ServiceOf(s *corev1.Service, namespaceLabels labels.Set) Service {
 	for _, p := range s.Spec.Ports {
 		out.Ports = append(out.Ports, Port{p.Protocol, p.Port})
 	}
-	if t, err := time.Parse(time.RFC3339Nano, s.Annotations[AnnotationAssignedAt]); err == nil {
-		out.AssignedAt = t
-	}
+	out.AssignedAt, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationAssignedAt]) // else zero: unknown
+	out.OrphanedSince, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationOrphanedSince])
 	out.readAddresses(s)
 	return out
 }

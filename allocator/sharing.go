@@ -63,6 +63,6 @@ func (st *state) conflict(a, b *Service, address netip.Addr) conflict {
 // crossesNamespaces says whether Services of different namespaces may share the address. Where its pool is gone, those
 // that do so go on: nothing in such a pool is given to others.
 func (st *state) crossesNamespaces(a netip.Addr) bool {
-	pool, ok := st.policy.PoolOf(a)
+	pool, ok := st.Policy.PoolOf(a)
 	return !ok || pool.CrossNamespaceSharing
 }

@@ -45,6 +45,24 @@ func compile(pools ...v1beta1.IPAddressPool) *policy.Policy {
 // epoch is when the tests begin; times in them are seconds after it.
 var epoch = time.Unix(1_700_000_000, 0).UTC()
 
+// now is when the tests decide, long after epoch.
+var now = epoch.Add(time.Hour)
+
+// grace is for how long they keep orphans.
+const grace = 5 * time.Minute
+
+// viewOf is a view of Services alone.
+func viewOf(p *policy.Policy, services []Service) View {
+	return View{Policy: p, Services: services, Now: now, OrphanGrace: grace}
+}
+
+func decide(p *policy.Policy, services []Service) []Decision {
+	return Decide(viewOf(p, services)).Decisions
+}
+
+// judge decides and lets the model judge it.
+func judge(v View) error { return newModel(v, Decide(v)).judge() }
+
 // svc is an IPv4 Service with port TCP/80 in namespace "x", or where the name says; options change it.
 func svc(name string, options ...func(*Service)) Service {
 	namespace, short, ok := strings.Cut(name, "/")
@@ -130,7 +148,7 @@ func check(t *testing.T, rules []rule) {
 			for _, e := range r.given {
 				services = append(services, e.Service)
 			}
-			for i, d := range Decide(compile(r.pools...), services) {
+			for i, d := range decide(compile(r.pools...), services) {
 				if e := r.given[i]; has(d) != e.has {
 					t.Errorf("%s has %q, want %q; it says: %s", e.Key, has(d), e.has, d.Verdict)
 				} else if e.says != "" && d.String() != e.says {
@@ -157,7 +175,7 @@ func after(s Service, d Decision, at int) Service {
 	if !equal(s.Held, d.Addresses) {
 		s.AssignedAt = epoch.Add(time.Duration(at) * time.Second)
 	}
-	s.Held, s.HeldFrom = d.Addresses, d.Pool
+	s.Held, s.HeldFrom, s.OrphanedSince = d.Addresses, d.Pool, d.OrphanedSince
 	return s
 }
 

@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,23 +28,35 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // Allocation gives every LoadBalancer Service its address. Whatever changes only means that everything is decided
 // anew, for all Services at once; one worker does it, so that no two decisions overlap.
 type Allocation struct {
-	Client    client.Client
-	Events    events.EventRecorder
-	Log       *slog.Logger
-	Namespace string // of the configuration objects
-	Class     string // of the Services served; "" for those without a class
-	Writers   int    // how many statuses are written at the same time, at least 1
-	Now       func() time.Time
+	Client      client.Client
+	Uncached    client.Reader // asks the API server itself
+	Lease       *Lease        // nil where there is no election
+	Events      events.EventRecorder
+	Log         *slog.Logger
+	Registry    prometheus.Registerer // for metrics; nil: none
+	State       *ConfigurationState   // nil: none
+	Namespace   string                // of the configuration objects
+	Class       string                // of the Services served; "" for those without a class
+	OrphanGrace time.Duration         // how long a Service keeps an address that is in no pool any more and cannot be replaced
+	Writers     int                   // how many statuses are written at the same time, at least 1
+	Now         func() time.Time
 
+	metrics  *allocationMetrics
+	synced   atomic.Bool                             // the informers have shown everything once
+	leads    bool                                    // in this term the cache was caught up
+	term     int                                     // of the lease
 	policy   *policy.Policy                          // last compiled, so that bad objects keep their last good value
 	problems problemLog                              // what was told
+	waiting  map[types.UID]time.Time                 // since when Services have been seen without an address
 	written  map[types.NamespacedName]corev1.Service // own writes that the informer has not shown yet
+	counted  map[types.UID]*v1beta1.IPAddressPool    // the same
 }
 
 // everything is the one thing that is ever queued.
@@ -52,27 +68,72 @@ func enqueueEverything(context.Context, client.Object) []reconcile.Request { ret
 // maxRetryDelay bounds how long a failed pass waits for the next try, where no change comes first.
 const maxRetryDelay = 10 * time.Second
 
-// SetUp registers the controller with the manager; it runs on the leader only.
+// SetUp registers the controller with the manager; it decides on the leader only, but all replicas watch, so that the next
+// leader can begin at once.
 func (a *Allocation) SetUp(m ctrl.Manager) error {
-	a.written = map[types.NamespacedName]corev1.Service{}
+	a.start()
+	if a.Registry != nil {
+		if err := a.Registry.Register(a.metrics); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+	}
 	b := ctrl.NewControllerManagedBy(m).Named("allocation").WithOptions(controller.Options{
 		MaxConcurrentReconciles: 1,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, maxRetryDelay),
 	})
-	for _, o := range []client.Object{&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}} {
+	kinds := []client.Object{&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}}
+	for _, o := range kinds {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}
-	return b.Complete(a)
+	return errors.Join(b.Complete(a), m.Add(everywhere(func(ctx context.Context) error {
+		if err := watch(ctx, m.GetCache(), kinds, nil); err != nil {
+			return err
+		}
+		a.synced.Store(true)
+		return nil
+	})))
 }
+
+// start makes what the passes keep between them.
+func (a *Allocation) start() {
+	a.metrics = newAllocationMetrics()
+	a.written = map[types.NamespacedName]corev1.Service{}
+}
+
+// Ready returns nil when the informers have shown everything once, whether this replica leads or not.
+func (a *Allocation) Ready(*http.Request) error {
+	if !a.synced.Load() {
+		return errors.New("not everything has been listed yet")
+	}
+	return nil
+}
+
+// everywhere is what the manager runs on every replica.
+type everywhere func(context.Context) error
+
+// Start calls the function; that it was interrupted is no error.
+func (f everywhere) Start(ctx context.Context) error {
+	if err := f(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// NeedLeaderElection says that no leader is needed.
+func (everywhere) NeedLeaderElection() bool { return false }
 
 // Reconcile decides for all Services and writes what is not so yet.
 func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	if err := a.lead(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
 	compiled, err := compile(ctx, a.Client, a.Namespace, a.policy)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	a.policy = compiled.policy
 	a.problems.tell(compiled, a.Log, a.Events)
+	a.State.tell(compiled.problems)
 
 	services, err := a.observe(ctx)
 	if err != nil {
@@ -82,14 +143,29 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{}, a.write(ctx, a.changes(services, namespaces))
+	p := a.pass(services, namespaces, a.Now())
+	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
+	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
+	err = errors.Join(a.write(ctx, p.changes), a.writeCounters(ctx, compiled.pools, usage))
+	var again time.Duration
+	if at := p.outcome.RecheckAt; !at.IsZero() {
+		again = max(at.Sub(a.Now()), time.Millisecond)
+	}
+	return reconcile.Result{RequeueAfter: again}, err
 }
 
-// changes decides for all Services and returns what is to be written.
-func (a *Allocation) changes(services []*corev1.Service, namespaces map[string]map[string]string) []change {
+// pass is what one pass decided.
+type pass struct {
+	outcome allocator.Outcome
+	changes []change
+	pending map[verdict.Reason]int // how many Services have no address
+}
+
+// pass decides for all Services.
+func (a *Allocation) pass(services []*corev1.Service, namespaces map[string]map[string]string, now time.Time) pass {
 	var mine []*corev1.Service
 	var requests []allocator.Service
-	var out []change
+	out := pass{pending: map[verdict.Reason]int{}}
 	for _, s := range services {
 		switch {
 		case ours(s, a.Class):
@@ -97,18 +173,34 @@ func (a *Allocation) changes(services []*corev1.Service, namespaces map[string]m
 			requests = append(requests, allocator.ServiceOf(s, namespaces[s.Namespace]))
 		case s.Spec.Type != corev1.ServiceTypeLoadBalancer:
 			if c, ok := release(s); ok {
-				out = append(out, c)
+				out.changes = append(out.changes, c)
 			}
 		}
 	}
-	for i, d := range allocator.Decide(a.policy, requests) {
-		if mine[i].DeletionTimestamp != nil {
+	out.outcome = allocator.Decide(allocator.View{Policy: a.policy, Services: requests, Now: now, OrphanGrace: a.OrphanGrace})
+	waiting := map[types.UID]time.Time{}
+	for i, d := range out.outcome.Decisions {
+		s := mine[i]
+		if s.DeletionTimestamp != nil {
 			continue // it keeps what it has until it is gone
 		}
-		if c, ok := assign(mine[i], d, a.Now()); ok {
-			out = append(out, c)
+		if len(requests[i].Held) == 0 {
+			waiting[s.UID] = now
+			if since, ok := a.waiting[s.UID]; ok {
+				waiting[s.UID] = since
+			}
+		}
+		if len(d.Addresses) == 0 {
+			out.pending[d.Reason]++
+		}
+		if c, ok := assign(s, d, now); ok {
+			if len(d.Addresses) > 0 {
+				c.since = waiting[s.UID]
+			}
+			out.changes = append(out.changes, c)
 		}
 	}
+	a.waiting = waiting
 	return out
 }
 
@@ -159,6 +251,9 @@ func (a *Allocation) write(ctx context.Context, changes []change) error {
 			a.written[client.ObjectKeyFromObject(s)] = *s
 		}
 	}
+	if slices.Contains(errs, errLease) {
+		return errLease // said once, whatever else failed
+	}
 	return errors.Join(errs...)
 }
 
@@ -167,8 +262,12 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 	key := allocator.Key{Namespace: c.service.Namespace, Name: c.service.Name}
 	s := &corev1.Service{}
 	s.Namespace, s.Name = key.Namespace, key.Name
-	err := a.Client.Status().Patch(ctx, s, client.RawPatch(types.MergePatchType, c.patch))
+	err := a.underLease(ctx, func(ctx context.Context) error {
+		return a.Client.Status().Patch(ctx, s, client.RawPatch(types.MergePatchType, c.patch))
+	})
 	switch {
+	case errors.Is(err, errLease):
+		return nil, errLease
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		a.Log.Debug("the Service changed before its status was written", "service", key.String())
 		return nil, nil
@@ -178,7 +277,13 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 	if _, err := stripService(s); err != nil {
 		return nil, err
 	}
+	if !c.since.IsZero() {
+		a.metrics.assigned(a.Now().Sub(c.since))
+	}
 	if c.event != nil {
+		if c.event.kind == corev1.EventTypeWarning {
+			a.metrics.failed(c.event.Reason)
+		}
 		record(a.Events, s, c.event.kind, c.event.Reason, "Allocate", c.event.Message)
 		a.Log.Info(c.event.Message, "service", key.String(), "reason", c.event.Reason)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type bench struct {
 	t      *testing.T
 	log    logBuffer
 	events recorder
+	mu     sync.Mutex                      // for stale
 	stale  []corev1.Service                // what the cache shows of Services, where it is behind; nil where it is not
 	refuse func(name string) error         // how a status write fails
 	patch  func(c client.Client, n string) // runs before a status write
@@ -40,6 +42,8 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 	})
 	c := fakeClient(t, objects...).WithInterceptorFuncs(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			if l, ok := list.(*corev1.ServiceList); ok && b.stale != nil {
 				l.Items = slices.Clone(b.stale)
 				return nil
@@ -47,6 +51,9 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 			return c.List(ctx, list, o...)
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			if _, ok := o.(*corev1.Service); !ok {
+				return c.SubResource(sub).Patch(ctx, o, p, opts...)
+			}
 			if b.patch != nil {
 				b.patch(c, o.GetName())
 			}
@@ -59,9 +66,10 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 		},
 	}).Build()
 	b.Allocation = &Allocation{
-		Client: c, Events: &b.events, Log: b.log.logger(), Namespace: "metallb-system", Writers: 4, Now: time.Now,
-		written: map[types.NamespacedName]corev1.Service{},
+		Client: c, Uncached: c, Events: &b.events, Log: b.log.logger(), Namespace: "metallb-system", OrphanGrace: time.Minute, Writers: 4, Now: time.Now,
+		leads: true,
 	}
+	b.start()
 	return b
 }
 
@@ -236,4 +244,36 @@ func TestAServiceThatIsBeingDeletedIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.want(map[string]string{"holds": "172.25.254.50", "s0": "172.25.254.51"})
+}
+
+// TestTheGraceOfAnOrphanEnds: with no event at all, since the pass asks to be called again.
+func TestTheGraceOfAnOrphanEnds(t *testing.T) {
+	clock := now
+	b := newBench(t, services(1)...)
+	b.Now = func() time.Time { return clock }
+	pass := func() time.Duration {
+		t.Helper()
+		r, err := b.Reconcile(context.Background(), reconcile.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.RequeueAfter
+	}
+	if again := pass(); again != 0 {
+		t.Errorf("nothing waits for time, but the next pass is to come after %s", again)
+	}
+	if err := b.Client.Delete(context.Background(), b.firstPool()); err != nil {
+		t.Fatal(err)
+	}
+	if again := pass(); again != b.OrphanGrace {
+		t.Errorf("the next pass is to come after %s", again)
+	}
+	clock = clock.Add(b.OrphanGrace / 4)
+	if again := pass(); again != b.OrphanGrace*3/4 {
+		t.Errorf("the next pass is to come after %s", again)
+	}
+	b.want(map[string]string{"s0": "172.25.254.50"})
+	clock = clock.Add(b.OrphanGrace)
+	pass()
+	b.want(map[string]string{})
 }

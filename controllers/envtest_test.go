@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -266,6 +267,7 @@ type replica struct {
 	*story
 	log    logBuffer
 	passes atomic.Int64
+	ready  func(*http.Request) error
 	stop   func() error
 
 	mu       sync.Mutex
@@ -298,17 +300,25 @@ func (s *story) start(with settings) *replica {
 	c := &replica{story: s, meddle: with.meddle}
 	config := as(with.as)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return transport{c, next} })
+	lease, err := NewLease(config, s.config, 5*time.Second)
+	s.ok(err)
+	state := &ConfigurationState{Namespace: s.config}
 	m := c.manager(config, func(o *manager.Options) {
-		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = with.elect, "fairlead-controller", s.config, true
+		state.Configure(o)
+		o.LeaderElection, o.LeaderElectionResourceLockInterface, o.LeaderElectionReleaseOnCancel = with.elect, lease, true
 	})
 	if with.membersKey {
 		s.ok(CreateMembersKey(s.ctx, m.GetClient(), s.config))
 	}
 	a := &Allocation{
-		Client: counted{m.GetClient(), &c.passes}, Events: m.GetEventRecorder("fairlead-controller"), Log: c.log.logger(),
-		Namespace: s.config, Class: s.class, Writers: 16, Now: time.Now,
+		Client: counted{m.GetClient(), &c.passes}, Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: c.log.logger(),
+		State: state, Namespace: s.config, Class: s.class, OrphanGrace: time.Minute, Writers: 16, Now: time.Now,
 	}
-	s.ok(a.SetUp(m))
+	if with.elect {
+		a.Lease = lease
+	}
+	s.ok(errors.Join(a.SetUp(m), state.SetUp(m)))
+	c.ready = a.Ready
 	c.stop = s.background(m.Start)
 	return c
 }
@@ -405,14 +415,21 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// writes returns the writes to the story's own namespaces since it was called last. Those elsewhere come from tests
-// that run at the same time: a Service that is no load balancer any more is released by whoever sees it first.
+// writes returns the writes about Services in the story's own namespace since writes or allWrites was called last.
 func (c *replica) writes() []string {
+	return slices.DeleteFunc(c.allWrites(), func(w string) bool {
+		return strings.Contains(w, "/ipaddresspools/") || strings.Contains(w, "/configurationstates")
+	})
+}
+
+// allWrites returns all writes to the story's own namespaces, but those of the lease. Those elsewhere come from tests that
+// run at the same time: a Service that is no load balancer any more is released by whoever sees it first.
+func (c *replica) allWrites() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []string
 	for _, w := range c.requests {
-		if strings.Contains(w, "/namespaces/"+c.namespace+"/") || strings.Contains(w, "/namespaces/"+c.config+"/") {
+		if (strings.Contains(w, "/namespaces/"+c.namespace+"/") || strings.Contains(w, "/namespaces/"+c.config+"/")) && !strings.Contains(w, "/leases") {
 			out = append(out, w)
 		}
 	}

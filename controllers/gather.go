@@ -19,6 +19,7 @@ import (
 // configuration is what the configuration objects come to.
 type configuration struct {
 	policy   *policy.Policy
+	pools    []v1beta1.IPAddressPool
 	problems []policy.Problem
 	objects  map[string]runtime.Object // those that were compiled, by UID
 }
@@ -33,7 +34,7 @@ func compile(ctx context.Context, c client.Reader, namespace string, last *polic
 	if err := c.List(ctx, &ads, client.InNamespace(namespace)); err != nil {
 		return configuration{}, fmt.Errorf("listing L2Advertisements: %w", err)
 	}
-	out := configuration{objects: map[string]runtime.Object{}}
+	out := configuration{pools: pools.Items, objects: map[string]runtime.Object{}}
 	for i := range pools.Items {
 		out.objects[string(pools.Items[i].UID)] = &pools.Items[i]
 	}

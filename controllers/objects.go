@@ -1,25 +1,29 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 )
 
 // NewScheme returns the scheme of every kind that Fairlead reads or writes.
 func NewScheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1beta1.AddToScheme, v1beta2.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1beta1.AddToScheme, v1beta2.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(s); err != nil {
 			return nil, err
 		}
@@ -44,6 +48,31 @@ func cacheOptions(namespace string) cache.Options {
 			&corev1.Namespace{}:          {Transform: stripNamespace},
 		},
 	}
+}
+
+// watch makes informers of the kinds, which call a function (or none) at every change, and waits until they have shown
+// everything once. It is for after the manager has started: a manager that has informers before, and is stopped while they
+// are not in sync, never ends (controller-runtime 0.25).
+func watch(ctx context.Context, c cache.Cache, kinds []client.Object, changed func()) error {
+	var synced []toolscache.InformerSynced
+	for _, o := range kinds {
+		informer, err := c.GetInformer(ctx, o, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching %T: %w", o, err)
+		}
+		if changed != nil {
+			if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+				AddFunc:    func(any) { changed() },
+				UpdateFunc: func(any, any) { changed() },
+				DeleteFunc: func(any) { changed() },
+			}); err != nil {
+				return fmt.Errorf("watching %T: %w", o, err)
+			}
+		}
+		synced = append(synced, informer.HasSynced)
+	}
+	toolscache.WaitForCacheSync(ctx.Done(), synced...)
+	return ctx.Err()
 }
 
 // stripService drops what neither allocation nor announcing reads. What is left of annotations are the load

@@ -23,7 +23,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -147,12 +146,13 @@ func (s *story) speaks(c *replica) {
 
 	links, layer2 := make(oneLink, 1), &noLayer2{}
 	links <- struct{}{}
-	m := c.manager(as("metallb-system/fairlead-speaker"), func(*manager.Options) {})
+	state := &ConfigurationState{Namespace: s.config, Node: name}
+	m := c.manager(as("metallb-system/fairlead-speaker"), state.Configure)
 	a := &Announcing{
-		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(),
+		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(), State: state,
 		Namespace: s.config, Node: name, MembersPort: port, Links: links, Layer2: layer2,
 	}
-	s.ok(a.SetUp(s.ctx, m))
+	s.ok(errors.Join(a.SetUp(m), state.SetUp(m)))
 	stop := s.background(m.Start)
 	announces := func(want ...string) {
 		t.Helper()

@@ -27,6 +27,7 @@ type change struct {
 	service *corev1.Service // as it was read
 	patch   []byte          // JSON merge patch of the status subresource
 	event   *event          // nil where nothing is to be told
+	since   time.Time       // since when it waited for the address that it gets; zero where that is not so
 }
 
 // event is what an Event on a Service says.
@@ -44,8 +45,9 @@ func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, boo
 	annotations := map[string]any{}
 	setAnnotation(s, annotations, allocator.AnnotationAllocatedFrom, d.Pool)
 	if moved {
-		setAnnotation(s, annotations, allocator.AnnotationAssignedAt, assignedAt(d, now))
+		setAnnotation(s, annotations, allocator.AnnotationAssignedAt, assignedAt(s, held, d, now))
 	}
+	setAnnotation(s, annotations, allocator.AnnotationOrphanedSince, instant(d.OrphanedSince))
 	if !moved && !said && len(annotations) == 0 {
 		return change{}, false
 	}
@@ -64,6 +66,7 @@ func release(s *corev1.Service) (change, bool) {
 	annotations := map[string]any{}
 	setAnnotation(s, annotations, allocator.AnnotationAllocatedFrom, "")
 	setAnnotation(s, annotations, allocator.AnnotationAssignedAt, "")
+	setAnnotation(s, annotations, allocator.AnnotationOrphanedSince, "")
 	conditions := slices.Clone(s.Status.Conditions)
 	said := meta.RemoveStatusCondition(&conditions, ConditionAssigned)
 	if !said && len(annotations) == 0 {
@@ -127,11 +130,24 @@ func joinAddresses(addresses []netip.Addr) string {
 	return text
 }
 
-func assignedAt(d allocator.Decision, now time.Time) string {
-	if len(d.Addresses) == 0 {
+// assignedAt returns since when the Service has had an address of ours. A Service of which at least one stays keeps its
+// seniority, even where that is unknown, which counts as earliest.
+func assignedAt(s *corev1.Service, held []netip.Addr, d allocator.Decision, now time.Time) string {
+	switch {
+	case len(d.Addresses) == 0:
+		return ""
+	case slices.ContainsFunc(d.Addresses, func(a netip.Addr) bool { return slices.Contains(held, a) }):
+		return s.Annotations[allocator.AnnotationAssignedAt]
+	}
+	return instant(now)
+}
+
+// instant renders a time for an annotation; the zero time is "".
+func instant(t time.Time) string {
+	if t.IsZero() {
 		return ""
 	}
-	return now.UTC().Format(time.RFC3339Nano)
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 // setAnnotation notes in the patch that the annotation is to have the value, or to go where the value is empty.

@@ -275,3 +275,75 @@ func TestTextsFitTheAPI(t *testing.T) {
 		t.Errorf("the Event's note has %d bytes", len(n))
 	}
 }
+
+// TestSeniority: assigned-at stands while at least one address stays, since it decides who keeps an address that two hold.
+func TestSeniority(t *testing.T) {
+	const old = "2026-01-01T00:00:00Z"
+	later := now.Format(time.RFC3339Nano)
+	since := annotated(allocator.AnnotationAssignedAt, old)
+	unknown := func(s *corev1.Service) { delete(s.Annotations, allocator.AnnotationAssignedAt) }
+	for name, c := range map[string]struct {
+		service  *corev1.Service
+		decision allocator.Decision
+		want     string // what the annotation is then
+	}{
+		"a first address":                     {huazi(), gives("172.25.254.50"), later},
+		"the same":                            {huazi(assigned("172.25.254.50"), since), gives("172.25.254.50"), old},
+		"a second family joins":               {huazi(assigned("172.25.254.50"), since), gives("172.25.254.50", "fd00::50"), old},
+		"one family goes":                     {huazi(assigned("172.25.254.50", "fd00::50"), since), gives("fd00::50"), old},
+		"one of two moves":                    {huazi(assigned("172.25.254.50", "fd00::50"), since), gives("172.25.254.60", "fd00::50"), old},
+		"the only one moves":                  {huazi(assigned("172.25.254.50"), since), gives("172.25.254.60"), later},
+		"both move":                           {huazi(assigned("172.25.254.50", "fd00::50"), since), gives("172.25.254.60", "fd00::60"), later},
+		"the only one goes":                   {huazi(assigned("172.25.254.50"), since), exhausted, ""},
+		"unknown, the same":                   {huazi(assigned("172.25.254.50"), unknown), gives("172.25.254.50"), ""},
+		"unknown, a second family joins":      {huazi(assigned("172.25.254.50"), unknown), gives("172.25.254.50", "fd00::50"), ""},
+		"unknown, the only one moves":         {huazi(assigned("172.25.254.50"), unknown), gives("172.25.254.60"), later},
+		"the status was emptied by hand":      {huazi(assigned("172.25.254.50"), since, holds()), gives("172.25.254.50"), later},
+		"it waits, with a leftover of before": {huazi(since, says(metav1.ConditionFalse, exhausted.Verdict)), exhausted, old},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := c.service.Annotations[allocator.AnnotationAssignedAt]
+			if change, ok := assign(c.service, c.decision, now); ok {
+				var v struct {
+					Metadata struct {
+						Annotations map[string]*string `json:"annotations"`
+					} `json:"metadata"`
+				}
+				if err := json.Unmarshal(change.patch, &v); err != nil {
+					t.Fatal(err)
+				}
+				if value, ok := v.Metadata.Annotations[allocator.AnnotationAssignedAt]; ok && value == nil {
+					got = ""
+				} else if ok {
+					got = *value
+				}
+			}
+			if got != c.want {
+				t.Errorf("assigned at %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestOrphanedSince: the beginning of the time of grace outlives the process.
+func TestOrphanedSince(t *testing.T) {
+	orphan := gives("172.25.254.50")
+	orphan.Complete, orphan.OrphanedSince, orphan.Verdict = false, now, verdict.Verdict{Reason: verdict.Orphaned, Message: "keeps it"}
+	c, ok := assign(huazi(assigned("172.25.254.50")), orphan, now.Add(time.Second))
+	if !ok || !strings.Contains(string(c.patch), `"fairlead.io/orphaned-since":"2026-11-22T10:00:00.000000007Z"`) {
+		t.Errorf("written: %s", c.patch)
+	}
+	s := huazi(assigned("172.25.254.50"), annotated(allocator.AnnotationOrphanedSince, now.Format(time.RFC3339Nano)))
+	s.Status.Conditions = nil
+	says(metav1.ConditionTrue, orphan.Verdict)(s)
+	if c, ok := assign(s, orphan, now.Add(time.Minute)); ok {
+		t.Errorf("written again: %s", c.patch)
+	}
+	if c, ok := assign(s, gives("172.25.254.60"), now); !ok || !strings.Contains(string(c.patch), `"fairlead.io/orphaned-since":null`) {
+		t.Errorf("written when it got another one: %s", c.patch)
+	}
+	s.Spec.Type = corev1.ServiceTypeClusterIP
+	if c, ok := release(s); !ok || !strings.Contains(string(c.patch), `"fairlead.io/orphaned-since":null`) {
+		t.Errorf("written when it was released: %s", c.patch)
+	}
+}

@@ -2,17 +2,21 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/allocator"
@@ -30,15 +34,21 @@ type Announcing struct {
 	Uncached    client.Reader // for the few objects that are read once
 	Events      events.EventRecorder
 	Log         *slog.Logger
-	Namespace   string // of the configuration objects
-	Class       string // of the Services served; "" for those without a class
-	Node        string // this node's name
+	Registry    prometheus.Registerer // for metrics; nil: none
+	State       *ConfigurationState   // nil: none
+	Namespace   string                // of the configuration objects
+	Class       string                // of the Services served; "" for those without a class
+	Node        string                // this node's name
 	MembersPort uint16
 	Links       speaker.Links
 	Layer2      speaker.Layer2
 
+	cache     cache.Cache
 	dirty     chan struct{}
+	metrics   *announcingMetrics
+	ready     atomic.Bool // a plan was carried out in full
 	policy    *policy.Policy
+	config    configMetrics
 	uids      map[allocator.Key]types.UID // of the Services gathered last, for Events
 	announced map[told]struct{}           // what was told as announced from here
 }
@@ -50,28 +60,28 @@ type told struct {
 }
 
 // SetUp registers the speaker with the manager.
-func (a *Announcing) SetUp(ctx context.Context, m ctrl.Manager) error {
+func (a *Announcing) SetUp(m ctrl.Manager) error {
 	a.dirty = make(chan struct{}, 1)
-	for _, o := range []client.Object{
-		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{},
-	} {
-		informer, err := m.GetCache().GetInformer(ctx, o)
-		if err != nil {
-			return fmt.Errorf("watching %T: %w", o, err)
-		}
-		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(any) { a.mark() },
-			UpdateFunc: func(any, any) { a.mark() },
-			DeleteFunc: func(any) { a.mark() },
-		}); err != nil {
-			return fmt.Errorf("watching %T: %w", o, err)
+	a.metrics = newAnnouncingMetrics(a.Node)
+	if a.Registry != nil {
+		if err := a.Registry.Register(a.metrics); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
 		}
 	}
+	a.cache = m.GetCache()
 	return m.Add(a)
 }
 
 // NeedLeaderElection says that every node speaks.
 func (a *Announcing) NeedLeaderElection() bool { return false }
+
+// Ready returns nil when this node has carried out a plan in full.
+func (a *Announcing) Ready(*http.Request) error {
+	if !a.ready.Load() {
+		return errors.New("no plan has been carried out yet")
+	}
+	return nil
+}
 
 // mark notes that the plan is to be made anew.
 func (a *Announcing) mark() {
@@ -81,11 +91,20 @@ func (a *Announcing) mark() {
 	}
 }
 
-// Start runs the speaker until the context ends. The manager calls it when the informers are in sync.
+// Start runs the speaker until the context ends.
 func (a *Announcing) Start(ctx context.Context) error {
+	err := watch(ctx, a.cache, []client.Object{
+		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{},
+	}, a.mark)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	}
 	var address netip.Addr
 	var key []byte
-	err := a.await(ctx, "this node's address", func() (err error) { address, err = a.ownAddress(ctx); return err })
+	err = a.await(ctx, "this node's address", func() (err error) { address, err = a.ownAddress(ctx); return err })
 	if err == nil {
 		err = a.await(ctx, "the speakers' common key", func() (err error) {
 			key, err = readMembersKey(ctx, a.Uncached, a.Namespace)
@@ -168,12 +187,14 @@ func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 // gather reads the cluster's part of the view.
 func (a *Announcing) gather(ctx context.Context) (plan.View, error) {
 	v := plan.View{Node: a.Node}
-	// Problems of the configuration are told by the controller, once for the cluster.
+	// The controller logs problems of the configuration and records Events, once for the cluster.
 	compiled, err := compile(ctx, a.Client, a.Namespace, a.policy)
 	if err != nil {
 		return v, err
 	}
 	a.policy, v.Policy = compiled.policy, compiled.policy
+	a.config = configMetricsOf(compiled.problems)
+	a.State.tell(compiled.problems)
 	var nodes corev1.NodeList
 	if err := a.Client.List(ctx, &nodes); err != nil {
 		return v, fmt.Errorf("listing Nodes: %w", err)
@@ -185,7 +206,7 @@ func (a *Announcing) gather(ctx context.Context) (plan.View, error) {
 	return v, err
 }
 
-// services returns the Services that are ours and have an address, with their endpoints.
+// services returns the Services that are ours and rightfully have an address, with their endpoints.
 func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
 	var list corev1.ServiceList
 	if err := a.Client.List(ctx, &list); err != nil {
@@ -195,15 +216,22 @@ func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
 	if err := a.Client.List(ctx, &slices); err != nil {
 		return nil, fmt.Errorf("listing EndpointSlices: %w", err)
 	}
+	var mine []*corev1.Service
+	var holders []allocator.Service
+	for i := range list.Items {
+		if s := &list.Items[i]; ours(s, a.Class) && len(s.Status.LoadBalancer.Ingress) > 0 {
+			mine = append(mine, s)
+			holders = append(holders, allocator.ServiceOf(s, nil))
+		}
+	}
 	var out []plan.Service
 	at := map[allocator.Key]int{}
 	a.uids = map[allocator.Key]types.UID{}
-	for i := range list.Items {
-		s := &list.Items[i]
-		addresses := allocator.Ingress(s)
-		if !ours(s, a.Class) || len(addresses) == 0 {
+	for i, addresses := range allocator.Rightful(a.policy, holders) {
+		if len(addresses) == 0 {
 			continue
 		}
+		s := mine[i]
 		key := allocator.Key{Namespace: s.Namespace, Name: s.Name}
 		at[key], a.uids[key] = len(out), s.UID
 		out = append(out, plan.Service{
@@ -258,7 +286,7 @@ func nodeOf(n *corev1.Node) plan.Node {
 
 // report tells what is newly announced from this node, as an Event on the Service and in the log; what was planned but
 // could not be done yet is not told.
-func (a *Announcing) report(_ context.Context, p plan.Plan, _ error) {
+func (a *Announcing) report(_ context.Context, p plan.Plan, failed error) {
 	achieved := map[netip.Addr]struct{}{}
 	for _, x := range a.Layer2.Announced() {
 		achieved[x.Address] = struct{}{}
@@ -286,4 +314,8 @@ func (a *Announcing) report(_ context.Context, p plan.Plan, _ error) {
 		}
 	}
 	a.announced = now
+	a.metrics.show(announces{a.config, now})
+	if failed == nil {
+		a.ready.Store(true)
+	}
 }

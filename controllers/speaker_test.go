@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -120,7 +121,7 @@ func fakeClient(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&corev1.Service{})
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&corev1.Service{}, &v1beta1.IPAddressPool{}, &v1beta1.ConfigurationState{})
 }
 
 func TestGather(t *testing.T) {
@@ -176,7 +177,7 @@ func TestReport(t *testing.T) {
 	var log logBuffer
 	var events recorder
 	layer2 := &announced{}
-	a := &Announcing{Node: "n1", Log: log.logger(), Events: &events, Layer2: layer2, uids: map[allocator.Key]types.UID{{Namespace: "default", Name: "huazi"}: "u1"}}
+	a := &Announcing{Node: "n1", Log: log.logger(), Events: &events, Layer2: layer2, metrics: newAnnouncingMetrics("n1"), uids: map[allocator.Key]types.UID{{Namespace: "default", Name: "huazi"}: "u1"}}
 	v4, v6 := netip.MustParseAddr("172.25.254.50"), netip.MustParseAddr("fd00::50")
 	verdictOn := func(a netip.Addr, r verdict.Reason) plan.Verdict {
 		return plan.Verdict{Namespace: "default", Name: "huazi", Address: a, Verdict: verdict.Verdict{Reason: r, Message: "announcing " + a.String()}}
@@ -209,4 +210,57 @@ func TestReport(t *testing.T) {
 	step(plan.Plan{Verdicts: []plan.Verdict{verdictOn(v4, verdict.NotOwner), verdictOn(v6, verdict.Announced)}})
 	step(both, "Normal nodeAssigned announcing 172.25.254.50") // it came back
 	step(plan.Plan{})
+}
+
+// TestOnlyTheRightfulHolderAnnounces: of two Services that show one address and may not share it, only the earlier one's is
+// announced.
+func TestOnlyTheRightfulHolderAnnounces(t *testing.T) {
+	service := func(name string, changes ...func(*corev1.Service)) *corev1.Service {
+		return huazi(append(changes, func(s *corev1.Service) { s.Name, s.UID, s.ResourceVersion = name, types.UID(name), "" })...)
+	}
+	at := func(text string) func(*corev1.Service) { return annotated(allocator.AnnotationAssignedAt, text) }
+	shared := annotated(allocator.AnnotationSharingKey, "k")
+	port := func(n int32) func(*corev1.Service) {
+		return func(s *corev1.Service) { s.Spec.Ports = []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: n}} }
+	}
+	a := &Announcing{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t,
+		&v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "first-pool", UID: "p"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"172.25.254.50-172.25.254.99"}}},
+		service("later", assigned("172.25.254.50"), at("2026-02-01T00:00:00Z")),
+		service("of-two-one", assigned("172.25.254.50", "fd00::50"), at("2026-03-01T00:00:00Z")),
+		service("rightful", assigned("172.25.254.50"), at("2026-01-01T00:00:00Z")),
+		service("shares-1", assigned("172.25.254.51"), shared, port(80)),
+		service("shares-2", assigned("172.25.254.51"), shared, port(81)),
+	).Build()}
+	v, err := a.gather(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]netip.Addr{}
+	for _, s := range v.Services {
+		got[s.Name] = s.Addresses
+	}
+	want := map[string][]netip.Addr{
+		"rightful": parse([]string{"172.25.254.50"}), "of-two-one": parse([]string{"fd00::50"}),
+		"shares-1": parse([]string{"172.25.254.51"}), "shares-2": parse([]string{"172.25.254.51"}),
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestASpeakerIsReadyAfterItsFirstPlan: not before one was carried out in full, and from then on.
+func TestASpeakerIsReadyAfterItsFirstPlan(t *testing.T) {
+	a := &Announcing{Node: "n1", Log: new(logBuffer).logger(), Events: new(recorder), Layer2: &announced{}, metrics: newAnnouncingMetrics("n1")}
+	for i, step := range []struct {
+		failed error
+		ready  bool
+	}{{errors.ErrUnsupported, false}, {nil, true}, {errors.ErrUnsupported, true}} {
+		if i == 0 && a.Ready(nil) == nil {
+			t.Error("ready before any plan")
+		}
+		a.report(context.Background(), plan.Plan{}, step.failed)
+		if err := a.Ready(nil); (err == nil) != step.ready {
+			t.Errorf("after step %d: %v", i, err)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 )
 
@@ -19,8 +20,10 @@ const AnnotationCrossNamespaceSharing = "fairlead.io/allow-cross-namespace-shari
 
 // Objects are the configuration objects as the API server has them, in any order.
 type Objects struct {
-	Pools            []v1beta1.IPAddressPool
-	L2Advertisements []v1beta1.L2Advertisement
+	Pools               []v1beta1.IPAddressPool
+	L2Advertisements    []v1beta1.L2Advertisement
+	AddressPolicies     []v1alpha1.AddressPolicy
+	AddressReservations []v1alpha1.AddressReservation
 }
 
 // Compile turns the objects into a Policy. It never fails as a whole: an object that is bad keeps its value from the
@@ -38,6 +41,19 @@ func Compile(objects Objects, last *Policy) (*Policy, []Problem) {
 	c.settleOverlaps(pools, p.Pools)
 	slices.SortFunc(p.Pools, func(a, b Pool) int { return cmp.Compare(a.Name, b.Name) })
 	p.owners = owners(p.Pools)
+	for i := range objects.AddressPolicies {
+		p.AddressPolicies = append(p.AddressPolicies, c.addressPolicy(&objects.AddressPolicies[i], pools, last))
+	}
+	slices.SortFunc(p.AddressPolicies, func(a, b AddressPolicy) int { return cmp.Compare(a.Name, b.Name) })
+	p.govern(pools)
+
+	reservations := slices.Clone(objects.AddressReservations)
+	slices.SortFunc(reservations, func(a, b v1alpha1.AddressReservation) int { return olderFirst(&a, &b) })
+	for i := range reservations {
+		p.Reservations = append(p.Reservations, c.reservation(&reservations[i], pools, last))
+	}
+	c.settleReservations(reservations, p.Reservations)
+	slices.SortFunc(p.Reservations, func(a, b Reservation) int { return cmp.Compare(a.Name, b.Name) })
 
 	for i := range objects.L2Advertisements {
 		p.L2Ads = append(p.L2Ads, c.l2Ad(&objects.L2Advertisements[i], pools, last))

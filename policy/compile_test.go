@@ -322,7 +322,7 @@ func TestL2Advertisements(t *testing.T) {
 			`L2Advertisement "x", spec.serviceSelectors[0]: ` + badText + ` (InvalidSelector)`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, problems := Compile(Objects{three, []v1beta1.L2Advertisement{c.ad}}, nil)
+			p, problems := Compile(Objects{Pools: three, L2Advertisements: []v1beta1.L2Advertisement{c.ad}}, nil)
 			expect(t, problems, c.says...)
 			var got []string
 			for i := range p.Pools {
@@ -348,7 +348,10 @@ func TestBadAdvertisementKeepsItsLastValue(t *testing.T) {
 	objects := func(uid types.UID, options ...func(*v1beta1.L2Advertisement)) Objects {
 		x := ad("x", options...)
 		x.UID = uid
-		return Objects{[]v1beta1.IPAddressPool{pool("a", "10.0.0.1/32"), pool("b", "10.0.0.2/32")}, []v1beta1.L2Advertisement{ad("w"), x, ad("y")}}
+		return Objects{
+			Pools:            []v1beta1.IPAddressPool{pool("a", "10.0.0.1/32"), pool("b", "10.0.0.2/32")},
+			L2Advertisements: []v1beta1.L2Advertisement{ad("w"), x, ad("y")},
+		}
 	}
 	spoil := func(a *v1beta1.L2Advertisement) { a.Spec.NodeSelectors = []metav1.LabelSelector{bad} }
 	last, _ := Compile(objects("1", forPools("a")), nil)

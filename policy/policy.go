@@ -18,6 +18,9 @@ import (
 type Policy struct {
 	Pools []Pool // by name
 	L2Ads []L2Ad // by name
+	// AddressPolicies say how the pools give their addresses.
+	AddressPolicies []AddressPolicy // by name
+	Reservations    []Reservation   // by name
 
 	owners []owner // every range of every pool, by first address
 }
@@ -40,8 +43,11 @@ type Pool struct {
 	Tenants       *Tenants
 	// CrossNamespaceSharing allows Services of different namespaces to share an address of this pool.
 	CrossNamespaceSharing bool
+	// Rules is the AddressPolicy that the pool obeys, or nil.
+	Rules *AddressPolicy
 
 	declared []Range // as the object has them, before overlaps were settled
+	v4, v6   Space
 }
 
 // Tenants says who may draw from a pool: a Service in one of the namespaces, if any are given, that matches one of the
@@ -102,7 +108,8 @@ func (p *Policy) Pool(name string) (*Pool, bool) {
 }
 
 // Candidates returns the pools that a Service may draw from without naming one, in the order in which they are asked:
-// first those whose serviceAllocation admits it, by priority (0 last) and name, then those open to everyone, by name.
+// first those whose serviceAllocation admits it, by priority (0 last) and name, then those open to everyone, by name. If
+// some of the first kind are exclusive, it is those alone.
 func (p *Policy) Candidates(namespace string, namespaceLabels, serviceLabels labels.Set) []*Pool {
 	var pools []*Pool
 	for i := range p.Pools {
@@ -110,11 +117,17 @@ func (p *Policy) Candidates(namespace string, namespaceLabels, serviceLabels lab
 			pools = append(pools, x)
 		}
 	}
+	if slices.ContainsFunc(pools, (*Pool).exclusive) {
+		pools = slices.DeleteFunc(pools, func(x *Pool) bool { return !x.exclusive() })
+	}
 	slices.SortStableFunc(pools, func(a, b *Pool) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.priority(), b.priority()))
 	})
 	return pools
 }
+
+// exclusive says whether the Services that the pool admits may not fall through to others.
+func (p *Pool) exclusive() bool { return p.Tenants != nil && p.Rules != nil && p.Rules.Exclusive }
 
 // rank orders pools by kind: those with a priority, those with tenants but no priority, those open to everyone.
 func (p *Pool) rank() int {
@@ -147,9 +160,23 @@ func (p *Pool) Admits(namespace string, namespaceLabels, serviceLabels labels.Se
 	return len(t.ServiceSelectors) == 0 || matchesAny(t.ServiceSelectors, serviceLabels)
 }
 
+// Stalled says whether the pool gives nothing new, because it or the AddressPolicy that it obeys is bad.
+func (p *Pool) Stalled() bool { return p.Frozen || p.Rules != nil && p.Rules.Frozen }
+
 // Gives says whether the pool may hand out the address; it does not look at who holds it.
 func (p *Pool) Gives(a netip.Addr) bool {
-	return !p.Frozen && !(p.AvoidBuggyIPs && buggy(a)) && slices.ContainsFunc(p.Ranges, func(r Range) bool { return r.Contains(a) })
+	return !p.Stalled() && !p.Avoids(a) && !p.Rules.Excludes(a) && slices.ContainsFunc(p.Ranges, func(r Range) bool { return r.Contains(a) })
+}
+
+// Avoids says whether avoidBuggyIPs keeps the address back.
+func (p *Pool) Avoids(a netip.Addr) bool { return p.AvoidBuggyIPs && buggy(a) }
+
+// Space returns the addresses of the family that the pool may give, apart from those that it avoids.
+func (p *Pool) Space(f Family) *Space {
+	if f == IPv4 {
+		return &p.v4
+	}
+	return &p.v6
 }
 
 // Has says whether the pool has addresses of the family.

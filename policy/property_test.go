@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,20 @@ func drawObjects(t *rapid.T) (o Objects) {
 		a.Spec.IPAddressPoolSelectors = selectors.Draw(t, "selected")
 		a.Spec.NodeSelectors = selectors.Draw(t, "nodes")
 		o.L2Advertisements = append(o.L2Advertisements, a)
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "policies") {
+		a := rules(fmt.Sprint("p", i), of(rapid.SliceOfN(names, 0, 2).Draw(t, "named")...), where(selectors.Draw(t, "selected")...),
+			priority(rapid.Int32Range(0, 1).Draw(t, "priority")), exclude(rapid.SliceOfN(rapid.Custom(drawRange), 0, 2).Draw(t, "exclude")...))
+		o.AddressPolicies = append(o.AddressPolicies, a)
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "reservations") {
+		r := reserve(fmt.Sprint("r", i), age(rapid.IntRange(0, 1).Draw(t, "age")))
+		if rapid.Bool().Draw(t, "named") {
+			r.Spec.Address = drawAddress(t).String()
+		} else {
+			anyOf(names.Draw(t, "pool"), drawAddress(t).String())(&r)
+		}
+		o.AddressReservations = append(o.AddressReservations, r)
 	}
 	return o
 }
@@ -90,15 +105,20 @@ func TestNothingIsLostWherePoolsOverlap(t *testing.T) {
 
 func TestCompileDoesNotDependOnTheOrder(t *testing.T) {
 	equal := cmp.Options{
-		cmp.AllowUnexported(Policy{}, Pool{}, owner{}),
+		cmp.AllowUnexported(Policy{}, Pool{}, owner{}, Space{}, AddressPolicy{}, Quota{}, Reservation{}),
 		cmpopts.EquateComparable(netip.Addr{}),
-		cmp.Comparer(func(a, b labels.Selector) bool { return a.String() == b.String() }),
+		cmp.Comparer(func(a, b labels.Selector) bool { return fmt.Sprint(a) == fmt.Sprint(b) }),
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		last, _ := Compile(drawObjects(t), nil)
 		objects := drawObjects(t)
 		p, problems := Compile(objects, last)
-		shuffled := Objects{rapid.Permutation(objects.Pools).Draw(t, "pools"), rapid.Permutation(objects.L2Advertisements).Draw(t, "ads")}
+		shuffled := Objects{
+			Pools:               rapid.Permutation(objects.Pools).Draw(t, "pools"),
+			L2Advertisements:    rapid.Permutation(objects.L2Advertisements).Draw(t, "ads"),
+			AddressPolicies:     rapid.Permutation(objects.AddressPolicies).Draw(t, "policies"),
+			AddressReservations: rapid.Permutation(objects.AddressReservations).Draw(t, "reservations"),
+		}
 		p2, problems2 := Compile(shuffled, last)
 		if diff := cmp.Diff(p, p2, equal) + cmp.Diff(problems, problems2); diff != "" {
 			t.Fatal(diff)
@@ -109,6 +129,33 @@ func TestCompileDoesNotDependOnTheOrder(t *testing.T) {
 				t.Fatalf("problem %d is told twice, out of order or on two lines: %v", i, problems)
 			}
 			seen[x] = true
+		}
+	})
+}
+
+func TestTheSpaceIsWhatThePoolGives(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, _ := Compile(drawObjects(t), nil)
+		a := drawAddress(t)
+		for i := range p.Pools {
+			pool := &p.Pools[i]
+			in := slices.ContainsFunc(pool.Space(FamilyOf(a)).Ranges, func(r Range) bool { return r.Contains(a) })
+			if !pool.Stalled() && pool.Gives(a) != in {
+				t.Fatalf("pool %q gives %s: %v, and in its space is: %v", pool.Name, a, pool.Gives(a), in)
+			}
+		}
+	})
+}
+
+func TestAnAddressHasOneReservation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, _ := Compile(drawObjects(t), nil)
+		seen := map[netip.Addr]bool{}
+		for _, r := range p.Reservations {
+			if r.Address.IsValid() && seen[r.Address] {
+				t.Fatalf("two hold %s", r.Address)
+			}
+			seen[r.Address] = true
 		}
 	})
 }

@@ -26,6 +26,7 @@ const shutdown = 1800 * time.Millisecond
 // common are the flags of every role that runs in a cluster.
 type common struct {
 	kubeconfig, namespace, class string
+	podName, podUID              string
 	metrics, health              string
 	logFormat, logLevel          string
 	qps                          float32
@@ -36,6 +37,8 @@ func (c *common) register(f *pflag.FlagSet) {
 	f.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; in a pod's own cluster it is not needed")
 	f.StringVar(&c.namespace, "namespace", "metallb-system", "namespace of the configuration objects and of Fairlead itself")
 	f.StringVar(&c.class, "lb-class", "", "serve only Services whose spec.loadBalancerClass is this one; empty: only those without a class")
+	f.StringVar(&c.podName, "pod-name", "", "name of the pod that this is; with --pod-uid, the ConfigurationState object goes when the pod does")
+	f.StringVar(&c.podUID, "pod-uid", "", "UID of the pod that this is")
 	f.StringVar(&c.metrics, "metrics-bind-address", ":7948", "`address` that serves Prometheus metrics at /metrics; 0: none")
 	f.StringVar(&c.health, "health-probe-bind-address", ":7949", "`address` that serves /healthz and /readyz; 0: none")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
@@ -101,7 +104,7 @@ func (c *common) manager(role func(*manager.Options)) (manager.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the API server at %s: %w", config.Host, err)
 	}
-	return m, errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping))
+	return m, m.AddHealthzCheck("ping", healthz.Ping)
 }
 
 // restConfig says how to reach the API server: by --kubeconfig, else as a pod of the cluster.

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-lb/fairlead/controllers"
@@ -34,7 +33,8 @@ func speakerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m, err := c.manager(func(*manager.Options) {})
+			state := &controllers.ConfigurationState{Namespace: c.namespace, Node: node, PodName: c.podName, PodUID: c.podUID}
+			m, err := c.manager(state.Configure)
 			if err != nil {
 				return err
 			}
@@ -43,6 +43,8 @@ func speakerCommand() *cobra.Command {
 				Uncached:    m.GetAPIReader(),
 				Events:      m.GetEventRecorder("fairlead-speaker"),
 				Log:         log,
+				Registry:    metrics.Registry,
+				State:       state,
 				Namespace:   c.namespace,
 				Class:       c.class,
 				Node:        node,
@@ -50,7 +52,7 @@ func speakerCommand() *cobra.Command {
 				Links:       link.New(link.Config{Log: log, Exclude: excluded}),
 				Layer2:      layer2.New(layer2.Config{Log: log, Registerer: metrics.Registry}),
 			}
-			if err := announcing.SetUp(ctx, m); err != nil {
+			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready)); err != nil {
 				return err
 			}
 			log.Info("the speaker starts", "version", version, "node", node, "namespace", c.namespace)

@@ -35,8 +35,19 @@ const (
 	InvalidRequest Reason = "InvalidRequest"
 	// AddressConflict: another Service held the address earlier, so this one lost it.
 	AddressConflict Reason = "AddressConflict"
-	// Orphaned: the address is in no pool any more and no other one is to be had, so it is kept.
+	// Orphaned: the address is in no pool any more and no other one is to be had, so it is kept for a time of grace.
 	Orphaned Reason = "AddressOrphaned"
+	// Cleared: the address was in no pool any more, no other one was to be had, and the time of grace is over.
+	Cleared Reason = "AddressCleared"
+	// AddressExcluded: the requested address is one that the pool's AddressPolicy never gives.
+	AddressExcluded Reason = "AddressExcluded"
+	// AddressReserved: the requested address is held for another Service, by an AddressReservation, by an AddressClaim, or
+	// by the retain of an AddressPolicy.
+	AddressReserved Reason = "AddressReserved"
+	// AddressResting: the requested address was released a short time ago and rests for the reuseDelay of an AddressPolicy.
+	AddressResting Reason = "AddressResting"
+	// QuotaExceeded: the Service's namespace has as many addresses as an AddressPolicy allows it.
+	QuotaExceeded Reason = "QuotaExceeded"
 )
 
 // Reasons for a problem in a configuration object.
@@ -49,6 +60,20 @@ const (
 	InvalidSelector Reason = "InvalidSelector"
 	// UnknownReference: an object is named that does not exist.
 	UnknownReference Reason = "UnknownReference"
+	// InvalidValue: a value is out of its range, or two fields contradict each other.
+	InvalidValue Reason = "InvalidValue"
+)
+
+// Reasons for the conditions of an AddressPolicy and an AddressReservation, beside those for problems and allocations.
+const (
+	// InForce: at least one pool obeys the AddressPolicy.
+	InForce Reason = "InForce"
+	// Conflicting: a pool that the AddressPolicy selects obeys another one.
+	Conflicting Reason = "Conflicting"
+	// NoConflict: no pool that the AddressPolicy selects obeys another one.
+	NoConflict Reason = "NoConflict"
+	// Bound: the address is held for those whom the AddressReservation is for.
+	Bound Reason = "Bound"
 )
 
 // Reasons for the announcement of an address by layer 2.

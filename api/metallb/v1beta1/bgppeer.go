@@ -5,7 +5,8 @@ import (
 )
 
 // Why this version is not served: with conversion None the API server only rewrites apiVersion, so a v1beta2 object read
-// and written back as v1beta1 would lose the fields that v1beta1 lacks. It becomes served with the conversion webhook.
+// and written back as v1beta1 would lose the fields that v1beta1 lacks. With config/webhook/conversion it is served: the
+// conversion webhook keeps them in an annotation.
 
 // BGPPeer is a BGP neighbor (RFC 4271) in its old form, kept so that old manifests can be read. Version v1beta2 is what
 // is stored, and the one to write.

@@ -1,0 +1,115 @@
+package controllers
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+)
+
+// validatePath is where the API server sends its questions (config/webhook).
+const validatePath = "/validate"
+
+// Webhooks are the controller's admission webhooks: their server on every replica, the certificate that it serves with,
+// and what they answer. Configure comes before the manager is made, SetUp after that. Where Webhooks is nil, none are
+// served.
+type Webhooks struct {
+	Host      string // that the server listens on; "" for all addresses
+	Port      uint16
+	Log       *slog.Logger
+	Namespace string // of the configuration objects, and of the Service and the Secret
+	Class     string // of the Services served; "" for those without a class
+	Protect   Protection
+	Now       func() time.Time
+
+	configuration string   // WebhookConfiguration, but in tests
+	definition    string   // bgppeersDefinition, but in tests
+	names         []string // by which the API server calls, beside the Service's
+	serving       serving
+}
+
+// Configure adds to a manager's options the server and what it needs to watch: one Secret, one
+// ValidatingWebhookConfiguration and one CustomResourceDefinition, each by its name, so that rights for these suffice.
+func (w *Webhooks) Configure(o *manager.Options) {
+	if w == nil {
+		return
+	}
+	w.configuration = cmp.Or(w.configuration, WebhookConfiguration)
+	w.definition = cmp.Or(w.definition, bgppeersDefinition)
+	o.WebhookServer = webhook.NewServer(webhook.Options{Host: w.Host, Port: int(w.Port), TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+		c.MinVersion = tls.VersionTLS13
+		c.NextProtos = []string{"http/1.1"}
+		c.GetCertificate = w.serving.certificate
+	}}})
+	o.Cache.ByObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{w.Namespace: {FieldSelector: named(WebhookSecret)}}}
+	o.Cache.ByObject[&admissionregistrationv1.ValidatingWebhookConfiguration{}] = cache.ByObject{Field: named(w.configuration)}
+	o.Cache.ByObject[&apiextensionsv1.CustomResourceDefinition{}] = cache.ByObject{Field: named(w.definition), Transform: stripDefinition}
+}
+
+func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
+
+// SetUp registers the webhooks with the manager. All replicas serve, only the leader rotates; a replica is not ready
+// before it has a certificate.
+func (w *Webhooks) SetUp(ctx context.Context, m ctrl.Manager) error {
+	if w == nil {
+		return nil
+	}
+	m.GetWebhookServer().Register(validatePath, &webhook.Admission{Handler: &Validation{
+		Client: m.GetClient(), Uncached: m.GetAPIReader(), Log: w.Log,
+		Namespace: w.Namespace, Class: w.Class, Protect: w.Protect, Now: w.Now,
+	}})
+	convert, err := conversions(m.GetScheme())
+	if err != nil {
+		return err
+	}
+	m.GetWebhookServer().Register(convertPath, convert)
+	for _, o := range []client.Object{&corev1.Service{}, &corev1.Namespace{}} { // or the first question would wait for them
+		if _, err := m.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watching for the webhooks: %w", err)
+		}
+	}
+	secret := client.ObjectKey{Namespace: w.Namespace, Name: WebhookSecret}
+	w.serving.client, w.serving.log, w.serving.secret = m.GetClient(), w.Log, secret
+	if err := run(m, "webhook-certificate", false, &w.serving, &corev1.Secret{}); err != nil {
+		return err
+	}
+	r := &rotation{
+		client: m.GetClient(), uncached: m.GetAPIReader(), log: w.Log, secret: secret, configuration: w.configuration, definition: w.definition, now: w.Now,
+		names: append([]string{WebhookService + "." + w.Namespace + ".svc"}, w.names...),
+	}
+	if err := run(m, "webhook-rotation", true, r,
+		&corev1.Secret{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}, &apiextensionsv1.CustomResourceDefinition{}); err != nil {
+		return err
+	}
+	return m.AddReadyzCheck("webhooks", w.serving.ready)
+}
+
+// run registers a controller with one work item, which its start and any change of the objects bring.
+func run(m ctrl.Manager, name string, leader bool, r reconcile.Reconciler, of ...client.Object) error {
+	atStart := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		queue.Add(everything[0])
+		return nil
+	})
+	b := ctrl.NewControllerManagedBy(m).Named(name).WithOptions(controller.Options{NeedLeaderElection: &leader}).WatchesRawSource(atStart)
+	for _, o := range of {
+		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
+	}
+	return b.Complete(r)
+}

@@ -1,0 +1,253 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+)
+
+const home = "metallb-system"
+
+func meta1(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: home, Name: name, UID: types.UID(name), CreationTimestamp: metav1.Unix(1000, 0)}
+}
+
+func younger(m metav1.ObjectMeta) metav1.ObjectMeta {
+	m.CreationTimestamp = metav1.Unix(2000, 0)
+	return m
+}
+
+func allowing(m metav1.ObjectMeta) metav1.ObjectMeta {
+	m.Annotations = map[string]string{AnnotationAllowDisruption: "true"}
+	return m
+}
+
+func poolOf(m metav1.ObjectMeta, addresses ...string) *v1beta1.IPAddressPool {
+	return &v1beta1.IPAddressPool{TypeMeta: metav1.TypeMeta{Kind: "IPAddressPool"}, ObjectMeta: m, Spec: v1beta1.IPAddressPoolSpec{Addresses: addresses}}
+}
+
+func running(name, address string) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), Annotations: map[string]string{allocator.AnnotationAllocatedFrom: "first-pool"}},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}},
+		Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: address}}}},
+	}
+}
+
+// TestValidation is the webhooks' specification: what is refused, in which words, and what users are warned of.
+func TestValidation(t *testing.T) {
+	yes := metav1.Now()
+	first := poolOf(meta1("first-pool"), "172.25.254.50-172.25.254.59")
+	notLabel := metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+	const use = `IPAddressPool "first-pool" is in use, and deleting it would disturb running Services: Service default/huazi loses 172.25.254.50: ` +
+		`delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`
+	for name, c := range map[string]struct {
+		world    []client.Object
+		old, new client.Object // nil: the object is created or deleted
+		protect  Protection
+		refusal  string   // all of it; "" for none
+		warnings []string // all of them
+		broken   bool     // no list can be read
+	}{
+		"a good pool":          {new: first},
+		"no addresses":         {new: poolOf(meta1("p")), refusal: `IPAddressPool "p" has no addresses: list at least one CIDR or range in spec.addresses`},
+		"a CIDR that is none":  {new: poolOf(meta1("p"), "172.25.254.0/33"), refusal: `IPAddressPool "p", spec.addresses[0]: "172.25.254.0/33" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`},
+		"a range that ends":    {new: poolOf(meta1("p"), "172.25.254.9-172.25.254.1"), refusal: `IPAddressPool "p", spec.addresses[0]: range "172.25.254.9-172.25.254.1" ends before it starts`},
+		"mixed families":       {new: poolOf(meta1("p"), "172.25.254.9-::1"), refusal: `IPAddressPool "p", spec.addresses[0]: range "172.25.254.9-::1" mixes IPv4 and IPv6`},
+		"every fault is told":  {new: poolOf(meta1("p"), "a", "b-c"), refusal: `IPAddressPool "p", spec.addresses[0]: "a" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20; IPAddressPool "p", spec.addresses[1]: "b" is not an IP address`},
+		"overlap within":       {new: poolOf(meta1("p"), "172.25.254.1-172.25.254.3", "172.25.254.3/32"), refusal: `IPAddressPool "p" lists 172.25.254.3 twice: remove it from 172.25.254.3`},
+		"overlap with another": {world: []client.Object{first}, new: poolOf(younger(meta1("p")), "172.25.254.59-172.25.254.60"), refusal: `IPAddressPool "p": range 172.25.254.59-172.25.254.60 overlaps the older pool "first-pool", which keeps 172.25.254.59: remove that from one of the two`},
+		"overlap with a younger one": {
+			world: []client.Object{first, poolOf(younger(meta1("p")), "172.25.254.60/32")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50-172.25.254.60"),
+			refusal: `IPAddressPool "p": range 172.25.254.60 overlaps the older pool "first-pool", which keeps 172.25.254.60: remove that from one of the two`,
+		},
+		"an overlap gets smaller": {
+			world: []client.Object{first, poolOf(younger(meta1("p")), "172.25.254.58-172.25.254.60")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50-172.25.254.58"),
+		},
+		"another object is bad":             {world: []client.Object{poolOf(meta1("bad"), "x")}, new: first},
+		"a bad object's label changes":      {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(allowing(meta1("bad")), "x"), warnings: []string{`IPAddressPool "bad", spec.addresses[0]: "x" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`}},
+		"a bad object gets worse":           {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(meta1("bad"), "y"), refusal: `IPAddressPool "bad", spec.addresses[0]: "y" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`},
+		"a bad object is mended":            {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(meta1("bad"), "172.25.254.1/32")},
+		"a selector of namespaces":          {new: &v1beta1.IPAddressPool{TypeMeta: metav1.TypeMeta{Kind: "IPAddressPool"}, ObjectMeta: meta1("p"), Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"172.25.254.1/32"}, AllocateTo: &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{notLabel}}}}, refusal: `IPAddressPool "p", spec.serviceAllocation.namespaceSelectors[0]: "Near" is not a valid label selector operator`},
+		"an advertisement's selector":       {new: &v1beta1.L2Advertisement{TypeMeta: metav1.TypeMeta{Kind: "L2Advertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{NodeSelectors: []metav1.LabelSelector{notLabel}}}, refusal: `L2Advertisement "a", spec.nodeSelectors[0]: "Near" is not a valid label selector operator`},
+		"an advertisement before its pool":  {new: &v1beta1.L2Advertisement{TypeMeta: metav1.TypeMeta{Kind: "L2Advertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"p"}}}, warnings: []string{`L2Advertisement "a" names pool "p", which does not exist: create it or correct the name`}},
+		"an AddressPolicy's delay":          {new: &v1alpha1.AddressPolicy{TypeMeta: metav1.TypeMeta{Kind: "AddressPolicy"}, ObjectMeta: meta1("a"), Spec: v1alpha1.AddressPolicySpec{ReuseDelay: &metav1.Duration{Duration: -time.Second}}}, refusal: `AddressPolicy "a", spec.reuseDelay: -1s is negative`},
+		"an AddressReservation of nothing":  {new: &v1alpha1.AddressReservation{TypeMeta: metav1.TypeMeta{Kind: "AddressReservation"}, ObjectMeta: meta1("a"), Spec: v1alpha1.AddressReservationSpec{Service: &v1alpha1.ServiceReference{Namespace: "default", Name: "huazi"}}}, refusal: `AddressReservation "a": set either spec.address or spec.pool`},
+		"a BGP kind":                        {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: meta1("a")}},
+		"created elsewhere":                 {new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), refusal: `IPAddressPool "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
+		"a BGP kind created elsewhere":      {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}}, refusal: `BGPPeer "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
+		"changed elsewhere":                 {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "y"), warnings: []string{`IPAddressPool "p" in namespace "default" has no effect: Fairlead reads its configuration in namespace "metallb-system" only`}},
+		"deleted elsewhere":                 {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x")},
+		"a pool in use is deleted":          {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, refusal: use},
+		"with --protect-pools=refuse":       {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectRefuse, refusal: use},
+		"with --protect-pools=warn":         {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectWarn, warnings: []string{"Service default/huazi loses 172.25.254.50"}},
+		"with --protect-pools=off":          {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectOff},
+		"disruption is allowed":             {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: poolOf(allowing(meta1("first-pool")), "172.25.254.50/32"), warnings: []string{"Service default/huazi loses 172.25.254.50"}},
+		"a pool that nobody uses":           {world: []client.Object{first, running("huazi", "172.25.254.90")}, old: first},
+		"a pool whose addresses stay":       {world: []client.Object{first, poolOf(younger(meta1("all")), "172.25.254.0/24"), running("huazi", "172.25.254.50")}, old: first},
+		"another pool takes over":           {world: []client.Object{first, poolOf(meta1("p"), "172.25.254.70/32"), running("huazi", "172.25.254.50")}, old: first, protect: ProtectWarn, warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.70"}},
+		"an advertisement loses its pool":   {world: []client.Object{first, &v1beta1.L2Advertisement{ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"first-pool"}}}}, old: first, warnings: []string{`L2Advertisement "a" names pool "first-pool", which does not exist: create it or correct the name`}},
+		"its namespace is being deleted":    {world: []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home, DeletionTimestamp: &yes, Finalizers: []string{"kubernetes"}}}, first, running("huazi", "172.25.254.50")}, old: first},
+		"it is being deleted already":       {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: poolOf(metav1.ObjectMeta{Namespace: home, Name: "first-pool", DeletionTimestamp: &yes}, "172.25.254.50/32")},
+		"a pool shrinks":                    {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.51-172.25.254.59"), warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.51"}},
+		"a pool shrinks, protected":         {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.51/32"), protect: ProtectRefuse, refusal: `IPAddressPool "first-pool" is in use, and this change would disturb running Services: Service default/huazi moves from 172.25.254.50 to 172.25.254.51: delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`},
+		"a pool shrinks, allowed":           {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(allowing(meta1("first-pool")), "172.25.254.51/32"), protect: ProtectRefuse, warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.51"}},
+		"a pool shrinks where nobody is":    {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50/32")},
+		"nothing can be read for deletion":  {old: first, broken: true, warnings: []string{"Fairlead could not check whether running Services need it: broken"}},
+		"nothing can be read for a change":  {new: first, broken: true, refusal: "broken"},
+		"elsewhere, nothing has to be read": {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}), broken: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scheme, err := NewScheme()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(c.world, func(o client.Object) bool { return o.GetName() == home }) {
+				c.world = append(c.world, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}})
+			}
+			functions := interceptor.Funcs{}
+			if c.broken {
+				functions.List = func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+					return errors.New("broken")
+				}
+				functions.Get = func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+					return errors.New("broken")
+				}
+			}
+			reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(c.world...).WithInterceptorFuncs(functions).Build()
+			v := &Validation{Client: reader, Uncached: reader, Log: slog.New(slog.DiscardHandler), Namespace: home, Protect: c.protect, Now: time.Now}
+			got := v.Handle(t.Context(), question(t, c.old, c.new))
+			refusal := ""
+			if !got.Allowed {
+				refusal = got.Result.Message
+			}
+			if refusal != c.refusal && (!c.broken || !strings.Contains(refusal, c.refusal)) {
+				t.Errorf("refused with\n%q, want\n%q", refusal, c.refusal)
+			}
+			if !slices.EqualFunc(got.Warnings, c.warnings, func(got, want string) bool {
+				return got == want || c.broken && strings.Contains(got, strings.TrimSuffix(want, "broken")) && strings.Contains(got, "broken")
+			}) {
+				t.Errorf("warned of\n%q, want\n%q", got.Warnings, c.warnings)
+			}
+		})
+	}
+}
+
+// question is what the API server asks about a change.
+func question(t *testing.T, before, after client.Object) admission.Request {
+	raw := func(o client.Object) (out runtime.RawExtension) {
+		if o == nil {
+			return out
+		}
+		b, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.RawExtension{Raw: b}
+	}
+	o, operation := after, admissionv1.Update
+	switch {
+	case before == nil:
+		operation = admissionv1.Create
+	case after == nil:
+		o, operation = before, admissionv1.Delete
+	}
+	return admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+		Operation: operation, Kind: metav1.GroupVersionKind{Kind: o.GetObjectKind().GroupVersionKind().Kind}, Namespace: o.GetNamespace(), Name: o.GetName(),
+		Object: raw(after), OldObject: raw(before),
+	}}
+}
+
+func TestValidationLeavesStatusesAlone(t *testing.T) {
+	q := question(t, nil, poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}))
+	q.SubResource = "status"
+	if got := (&Validation{Namespace: home}).Handle(t.Context(), q); !got.Allowed {
+		t.Errorf("refused: %s", got.Result.Message)
+	}
+}
+
+func TestConsequences(t *testing.T) {
+	addresses := func(texts ...string) (out []netip.Addr) {
+		for _, text := range texts {
+			out = append(out, netip.MustParseAddr(text))
+		}
+		return out
+	}
+	many := make([]fate, 12)
+	for i := range many {
+		many[len(many)-1-i] = fate{name: fmt.Sprintf("s%02d", i), held: addresses("192.0.2.1"), before: addresses("192.0.2.1")}
+	}
+	var ten []string
+	for i := range 10 {
+		ten = append(ten, fmt.Sprintf("Service default/s%02d loses 192.0.2.1", i))
+	}
+	for name, c := range map[string]struct {
+		services []fate
+		want     []string
+	}{
+		"nobody":                     {},
+		"it stays":                   {[]fate{{"a", addresses("192.0.2.1"), addresses("192.0.2.1"), addresses("192.0.2.1"), false}}, nil},
+		"it loses":                   {[]fate{{"a", addresses("192.0.2.1"), addresses("192.0.2.1"), nil, false}}, []string{"Service default/a loses 192.0.2.1"}},
+		"it moves":                   {[]fate{{"a", addresses("192.0.2.1"), addresses("192.0.2.1"), addresses("192.0.2.2"), false}}, []string{"Service default/a moves from 192.0.2.1 to 192.0.2.2"}},
+		"one of two moves":           {[]fate{{"a", addresses("192.0.2.1", "::1"), addresses("192.0.2.1", "::1"), addresses("192.0.2.1", "::2"), false}}, []string{"Service default/a moves from ::1 to ::2"}},
+		"one of two is lost":         {[]fate{{"a", addresses("192.0.2.1", "::1"), addresses("192.0.2.1", "::1"), addresses("192.0.2.1"), false}}, []string{"Service default/a loses ::1"}},
+		"both are lost":              {[]fate{{"a", addresses("192.0.2.1", "::1"), addresses("192.0.2.1", "::1"), nil, false}}, []string{"Service default/a loses 192.0.2.1 and ::1"}},
+		"a second one comes":         {[]fate{{"a", addresses("192.0.2.1"), addresses("192.0.2.1"), addresses("192.0.2.1", "::1"), false}}, nil},
+		"it waited and waits":        {[]fate{{"a", nil, nil, nil, false}}, nil},
+		"it waited and would have":   {[]fate{{"a", nil, addresses("192.0.2.1"), nil, false}}, nil},
+		"it would lose it anyway":    {[]fate{{"a", addresses("192.0.2.1"), nil, nil, false}}, nil},
+		"it would move anyway":       {[]fate{{"a", addresses("192.0.2.1"), addresses("192.0.2.2"), addresses("192.0.2.3"), false}}, nil},
+		"it goes":                    {[]fate{{"a", addresses("192.0.2.1"), addresses("192.0.2.1"), nil, true}}, nil},
+		"many, by name, ten at most": {many, append(ten, "and 2 more")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var services []allocator.Service
+			var before, after []allocator.Decision
+			for _, f := range c.services {
+				services = append(services, allocator.Service{Key: allocator.Key{Namespace: "default", Name: f.name}, Held: f.held, Deleting: f.deleting})
+				before = append(before, allocator.Decision{Addresses: f.before})
+				after = append(after, allocator.Decision{Addresses: f.after})
+			}
+			if got := Consequences(services, before, after); !slices.Equal(got, c.want) {
+				t.Errorf("got\n%q, want\n%q", got, c.want)
+			}
+		})
+	}
+}
+
+// fate is what a Service shows, and what it would have without and with a change.
+type fate struct {
+	name                string
+	held, before, after []netip.Addr
+	deleting            bool
+}
+
+func TestParseProtection(t *testing.T) {
+	for text, good := range map[string]bool{"": true, "refuse": true, "warn": true, "off": true, "Refuse": false, "on": false} {
+		if p, err := ParseProtection(text); (err == nil) != good || good && string(p) != text {
+			t.Errorf("%q: got %q, %v", text, p, err)
+		}
+	}
+}

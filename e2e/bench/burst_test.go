@@ -1,0 +1,111 @@
+//go:build bench
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-lb/fairlead/e2e/cluster"
+)
+
+const burstServices = 2000
+
+// burst creates Services while no controller runs, starts one, and waits for the last address. Before that it writes as
+// many Services' statuses itself: what the API server takes. The speakers are stopped, since they would take from the
+// controller and the API server what is another machine's elsewhere.
+func burst(m *measurement) {
+	m.Cleanup(func() { m.must(lab.clear(context.Background(), true)) })
+	model := assignedService(m)
+	for _, p := range append([]*cluster.Process{lab.controller}, lab.speakers...) {
+		_, err := p.Stop(m.ctx)
+		m.must(err)
+	}
+	bare := bareBurst(m, model)
+	m.during("they are deleted", func() error { return lab.clear(m.ctx, false) })
+
+	m.during(fmt.Sprintf("%d Services are created", burstServices), func() error {
+		return lab.create(m.ctx, burstServices, func(i int) client.Object { return light(number(i), "") })
+	})
+	lab.settle(m.ctx)
+	watch, err := lab.follow(m.ctx)
+	m.must(err)
+	defer watch.stop()
+	begin := time.Now()
+	var shown []sighting
+	m.during("the controller starts and assigns", func() (err error) {
+		if err = lab.startController(m.ctx); err == nil {
+			shown, err = watch.awaitAddresses(m.ctx, burstServices)
+		}
+		return err
+	})
+	usage, err := lab.controller.Usage()
+	m.must(err)
+	first, last := shown[0].at.Sub(begin), shown[burstServices-1].at.Sub(begin)
+	lab.settle(m.ctx)
+	restart := restarted(m, watch)
+
+	m.value("burst-bare", "s", fmt.Sprintf("%d bare status patches, %d at a time (c)", burstServices, clients), bare.Seconds(), show(bare), "")
+	m.value("burst-first", "s", "controller started -> first EXTERNAL-IP", first.Seconds(), show(first), "")
+	m.value("burst-last", "s", fmt.Sprintf("controller started -> last EXTERNAL-IP of %d (d)", burstServices), last.Seconds(), show(last), "")
+	m.value("burst", "ratio", "d / c", last.Seconds()/bare.Seconds(), fmt.Sprintf("%.2f", last.Seconds()/bare.Seconds()), "")
+	m.value("burst-cpu", "s", "the controller's processor time until then", usage.CPU.Seconds(), show(usage.CPU), "")
+	m.value("burst-resident", "MiB", "the controller's resident memory then", float64(usage.Resident)/(1<<20), mib(usage.Resident), "")
+	m.value("restart", "s", fmt.Sprintf("controller started with %d assigned -> the next one's EXTERNAL-IP", burstServices), restart.Seconds(), show(restart), "")
+}
+
+// assignedService is a Service as the controller leaves it.
+func assignedService(m *measurement) *corev1.Service {
+	watch, err := lab.follow(m.ctx)
+	m.must(err)
+	defer watch.stop()
+	const name = "model"
+	m.must(lab.Client().Create(m.ctx, light(name, "")))
+	shown, err := watch.awaitAddress(m.ctx, name)
+	m.must(err)
+	m.must(lab.Client().Delete(m.ctx, shown.Service))
+	return shown.Service
+}
+
+// bareBurst gives Services that Fairlead does not serve the status of the model, in the same way as the controller does.
+func bareBurst(m *measurement, model *corev1.Service) time.Duration {
+	services := make([]*corev1.Service, burstServices)
+	patches := make([]client.Patch, burstServices)
+	for i := range services {
+		services[i] = light(number(i), otherClass)
+	}
+	m.during(fmt.Sprintf("%d Services of others are created", burstServices), func() error {
+		return lab.create(m.ctx, burstServices, func(i int) client.Object { return services[i] })
+	})
+	for i := range patches {
+		var err error
+		patches[i], err = barePatch(services[i], model, i)
+		m.must(err)
+	}
+	lab.settle(m.ctx)
+	begin := time.Now()
+	m.during("their statuses are written", func() error {
+		return each(m.ctx, burstServices, func(ctx context.Context, i int) error {
+			return lab.Client().Status().Patch(ctx, services[i], patches[i])
+		})
+	})
+	return time.Since(begin)
+}
+
+// restarted stops the controller, creates one more Service, starts a controller and returns how long after that the
+// Service has its address.
+func restarted(m *measurement, watch *follower) time.Duration {
+	_, err := lab.controller.Stop(m.ctx)
+	m.must(err)
+	const name = "next"
+	m.must(lab.Client().Create(m.ctx, light(name, "")))
+	begin := time.Now()
+	m.must(lab.startController(m.ctx))
+	shown, err := watch.awaitAddress(m.ctx, name)
+	m.must(err)
+	return shown.at.Sub(begin)
+}

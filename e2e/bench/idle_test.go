@@ -1,0 +1,154 @@
+//go:build bench
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-lb/fairlead/e2e/cluster"
+)
+
+const (
+	idleServices = 1000
+	idleTime     = time.Minute
+	// repeats is longer than a speaker repeats its gratuitous announcements.
+	repeats = 8 * time.Second
+)
+
+// idle creates a thousand Services, waits until each is announced, and then looks at what the processes use and write
+// in a minute in which nothing happens.
+func idle(m *measurement) {
+	m.Cleanup(func() { m.must(lab.clear(context.Background(), true)) })
+	m.must(lab.create(m.ctx, idleServices, func(i int) client.Object { return lab.lightEndpoints(number(i)) }))
+	lab.settle(m.ctx)
+	comeAll(m)
+
+	// Speaker 0 becomes one that was started with the Services there; the others saw them come.
+	m.during("a speaker starts again", func() (err error) {
+		if _, err = lab.speakers[0].Stop(m.ctx); err != nil {
+			return err
+		}
+		if lab.speakers[0], err = lab.StartSpeaker(m.ctx, 0); err != nil {
+			return err
+		}
+		if err = lab.WaitReady(m.ctx, lab.speakers[0]); err == nil {
+			err = lab.awaitAnnounced(m.ctx, idleServices)
+		}
+		return err
+	})
+	time.Sleep(repeats)
+	lab.settle(m.ctx)
+
+	processes := []*cluster.Process{lab.controller, lab.speakers[0], lab.speakers[1]}
+	fmt.Fprintf(os.Stderr, "  the cluster idles for %s\n", idleTime)
+	before, requests, err := readings(m.ctx, processes)
+	m.must(err)
+	begin := time.Now()
+	time.Sleep(idleTime)
+	took := time.Since(begin)
+	after, requestsAfter, err := readings(m.ctx, processes)
+	m.must(err)
+
+	names := []string{"controller", "speaker started with them there", "speaker that saw them come"}
+	for i, p := range processes {
+		resident, cpu := "", ""
+		if p != lab.controller {
+			resident, cpu = "< 40 MB", "< 1 %"
+		}
+		anonymous, err := anonymousMemory(p)
+		m.must(err)
+		share := 100 * (after[i].CPU - before[i].CPU).Seconds() / took.Seconds()
+		m.value(p.Name+"-resident", "MiB", fmt.Sprintf("%s: resident (%s without its file)", names[i], mib(anonymous)), float64(after[i].Resident)/(1<<20), mib(after[i].Resident), resident)
+		m.value(p.Name+"-cpu", "%core", names[i]+": share of a core", share, fmt.Sprintf("%.2f %%", share), cpu)
+	}
+	leases, others := counts{}, counts{}
+	for what, n := range requestsAfter.since(requests).writes() {
+		if strings.HasSuffix(what, " leases") {
+			leases[what] = n
+		} else {
+			others[what] = n
+		}
+	}
+	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
+	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
+}
+
+// comeAll creates the Services and waits until each is announced.
+func comeAll(m *measurement) {
+	watch, err := lab.follow(m.ctx)
+	m.must(err)
+	defer watch.stop()
+	processes := []*cluster.Process{lab.controller, lab.speakers[0], lab.speakers[1], lab.speakers[2]}
+	before, err := usages(processes)
+	m.must(err)
+	begin := time.Now()
+	var shown []sighting
+	m.during(fmt.Sprintf("%d Services come", idleServices), func() error {
+		err := lab.create(m.ctx, idleServices, func(i int) client.Object { return light(number(i), "") })
+		if err != nil {
+			return err
+		}
+		if shown, err = watch.awaitAddresses(m.ctx, idleServices); err != nil {
+			return err
+		}
+		return lab.awaitAnnounced(m.ctx, idleServices)
+	})
+	last := shown[idleServices-1].at.Sub(begin)
+	after, err := usages(processes)
+	m.must(err)
+	var speakers time.Duration
+	for i := range lab.speakers {
+		speakers += (after[1+i].CPU - before[1+i].CPU) / time.Duration(len(lab.speakers))
+	}
+	controller := after[0].CPU - before[0].CPU
+	m.value("come", "s", fmt.Sprintf("%d Services created, %d at a time -> last EXTERNAL-IP", idleServices, clients), last.Seconds(), show(last), "")
+	m.value("come-controller-cpu", "s", "... processor time of the controller", controller.Seconds(), show(controller), "")
+	m.value("come-speaker-cpu", "s", "... processor time of a speaker, mean of three", speakers.Seconds(), show(speakers), "")
+}
+
+// usages reads what processes have used.
+func usages(processes []*cluster.Process) ([]cluster.Usage, error) {
+	var out []cluster.Usage
+	for _, p := range processes {
+		u, err := p.Usage()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+// anonymousMemory is what is resident of a process without the pages of files, of which a program's own is the only
+// large one: those are shared by all who run it and can be read again.
+func anonymousMemory(p *cluster.Process) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kilobytes << 10, err
+		}
+	}
+	return 0, fmt.Errorf("%s: /proc names no RssAnon", p.Name)
+}
+
+// readings reads what processes have used, and how often the API server was asked for what. It counts no user agents;
+// nothing else than Fairlead writes but the API server itself, its leases.
+func readings(ctx context.Context, processes []*cluster.Process) ([]cluster.Usage, counts, error) {
+	used, err := usages(processes)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := lab.Kubectl(ctx, "", "get", "--raw", "/metrics")
+	return used, parseCounts(text, "apiserver_request_total"), err
+}

@@ -1,0 +1,184 @@
+//go:build bench
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-lb/fairlead/e2e/cluster"
+)
+
+const (
+	takeOvers = 5
+	// askEvery is how often the client asks; shorter gaps than this cannot be seen.
+	askEvery = 20 * time.Millisecond
+	// patience is how long it waits for an answer, less than a second, after which its kernel would try again.
+	patience = 200 * time.Millisecond
+	// steady is how many answers show that an address works; they take longer than patience.
+	steady = 50
+)
+
+// takeOver lets the node die that announces an address, and then its speaker stop, some times each, while a client
+// outside goes on asking through new connections. The Service's pods are on the other nodes.
+func takeOver(m *measurement) {
+	const name = "take-over"
+	m.Cleanup(func() { m.must(lab.clear(context.Background(), true)) })
+	watch, err := lab.follow(m.ctx)
+	m.must(err)
+	defer watch.stop()
+	slice := lab.endpoints(name, 0, 1, 2)
+	m.must(lab.Client().Create(m.ctx, slice))
+	m.must(lab.Client().Create(m.ctx, service(name, "")))
+	shown, err := watch.awaitAddress(m.ctx, name)
+	m.must(err)
+	at := address(shown.Service)
+	node, err := lab.announcer(m.ctx, at)
+	m.must(err)
+	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == node })
+	with := lab.endpoints(name, others...)
+	patch := client.MergeFrom(slice.DeepCopy())
+	slice.Endpoints = with.Endpoints
+	m.must(lab.Client().Patch(m.ctx, slice, patch))
+	m.must(awaitPods(m.ctx, at, others))
+
+	var dead, stopped, stopping sample
+	failed, asked := 0, 0
+	for i := range takeOvers {
+		m.during(fmt.Sprintf("the node dies, %d of %d", i+1, takeOvers), func() error {
+			report, err := lab.interrupt(m.ctx, at, func() error {
+				return errors.Join(lab.Cut(m.ctx, node), lab.speakers[node].Kill())
+			})
+			dead = append(dead, report.Gap)
+			return errors.Join(err, lab.heal(m.ctx, node), lab.bringBack(m.ctx, at, node))
+		})
+	}
+	for i := range takeOvers {
+		m.during(fmt.Sprintf("the speaker stops, %d of %d", i+1, takeOvers), func() error {
+			report, err := lab.interrupt(m.ctx, at, func() error {
+				took, err := lab.speakers[node].Stop(m.ctx)
+				stopping = append(stopping, took)
+				return err
+			})
+			stopped = append(stopped, report.Gap)
+			failed += report.Asked - report.Answered
+			asked += report.Asked
+			return errors.Join(err, lab.bringBack(m.ctx, at, node))
+		})
+	}
+	m.durations("node-killed", "node killed: longest gap of a client that asks every 20 ms", dead, 1, "")
+	m.durations("speaker-stopped", "speaker stopped: longest gap", stopped, 1, "")
+	m.value("speaker-stopped", "failed-requests", fmt.Sprintf("speaker stopped: failed requests, of %d", asked), float64(failed), fmt.Sprint(failed), "0")
+	m.durations("speaker-stop", "speaker stopped: SIGTERM -> end of the process", stopping, 1, "<= 2 s")
+}
+
+// announcer waits until one node alone answers for an address, and returns it.
+func (l *installation) announcer(ctx context.Context, address netip.Addr) (node int, err error) {
+	err = cluster.Eventually(ctx, 30*time.Second, func() error {
+		who, err := l.Outside().WhoHas(ctx, address, 200*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		if len(who) != 1 {
+			return fmt.Errorf("%d hosts answer for %s: %v", len(who), address, who)
+		}
+		node = slices.Index(l.Nodes(), l.HostOf(who[0]))
+		if node < 0 {
+			return fmt.Errorf("%s answers for %s, which is no node", who[0], address)
+		}
+		return nil
+	})
+	return node, err
+}
+
+// awaitPods waits until only the pods of these nodes answer at an address.
+func awaitPods(ctx context.Context, address netip.Addr, nodes []int) error {
+	return cluster.Eventually(ctx, 30*time.Second, func() error {
+		probe := lab.Outside().Probe(cluster.URL(address, port), askEvery, patience)
+		time.Sleep(steady * askEvery)
+		report := probe.Stop()
+		if report.Answered < steady/2 || report.Answered < report.Asked || len(report.By) != len(nodes) {
+			return fmt.Errorf("%d of %d answered, by %v: %w", report.Answered, report.Asked, report.By, report.LastError)
+		}
+		for _, i := range nodes {
+			if report.By[lab.pods[i].Name] == 0 {
+				return fmt.Errorf("answered by %v, not by %s", report.By, lab.pods[i].Name)
+			}
+		}
+		return nil
+	})
+}
+
+// interrupt does what takes an announcer away while a client asks at an address, and reports what the client saw from
+// half a second before until it was answered steadily again.
+func (l *installation) interrupt(ctx context.Context, address netip.Addr, fn func() error) (cluster.ProbeReport, error) {
+	probe := l.Outside().Probe(cluster.URL(address, port), askEvery, patience)
+	defer probe.Stop()
+	more := func(n int) error {
+		n += probe.Answered()
+		return cluster.Eventually(ctx, 30*time.Second, func() error {
+			if probe.Answered() < n {
+				return fmt.Errorf("%d answers, want %d: %w", probe.Answered(), n, probe.Report().LastError)
+			}
+			return nil
+		})
+	}
+	if err := more(steady / 2); err != nil {
+		return cluster.ProbeReport{}, err
+	}
+	if err := fn(); err != nil {
+		return cluster.ProbeReport{}, err
+	}
+	if err := more(steady); err != nil {
+		return cluster.ProbeReport{}, err
+	}
+	return probe.Stop(), nil
+}
+
+// heal gives a node its link back. The kernel may refuse for a moment, as long as it has not noticed that the link is up.
+func (l *installation) heal(ctx context.Context, node int) error {
+	return cluster.Eventually(ctx, 10*time.Second, func() error { return l.Heal(ctx, node) })
+}
+
+// bringBack starts a node's speaker again and waits until the address is back there and works.
+func (l *installation) bringBack(ctx context.Context, address netip.Addr, node int) (err error) {
+	// A speaker ends at once when there is no way to the API server yet; a kubelet would start it again, but later.
+	if err := l.awaitAPI(ctx, node); err != nil {
+		return err
+	}
+	if l.speakers[node], err = l.StartSpeaker(ctx, node); err != nil {
+		return err
+	}
+	if err := l.WaitReady(ctx, l.speakers[node]); err != nil {
+		return err
+	}
+	return cluster.Eventually(ctx, 30*time.Second, func() error {
+		at, err := l.announcer(ctx, address)
+		if err != nil {
+			return err
+		}
+		if at != node {
+			return fmt.Errorf("node %d announces %s, not node %d yet", at, address, node)
+		}
+		return nil
+	})
+}
+
+// awaitAPI waits until a node reaches the API server, which its kernel gives up for a moment when its link was cut.
+func (l *installation) awaitAPI(ctx context.Context, node int) error {
+	api := strings.TrimPrefix(l.RESTConfig().Host, "https://")
+	return cluster.Eventually(ctx, 30*time.Second, func() error {
+		conn, err := l.Node(node).Dial(ctx, "tcp", api)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
