@@ -24,7 +24,7 @@ func (st *state) allocate(s *Service, current []netip.Addr) ([]netip.Addr, verdi
 	case got != nil || why.Reason != "":
 		return got, why
 	case s.Deleting:
-		return nil, no(verdict.InvalidRequest, "the Service is being deleted and gets no new address")
+		return nil, no(verdict.Deleting, "the Service is being deleted and gets no new address")
 	case len(s.Addresses) > 0:
 		return st.requestedAddresses(s, current)
 	}

@@ -239,7 +239,7 @@ func TestDeletingServiceGetsNothingNew(t *testing.T) {
 	check(t, []rule{{"", pools{pool("a", "10.0.0.1-10.0.0.9,fd00::1/128")}, given{
 		{svc("keeps", deleting, holds("10.0.0.1", 1)), "10.0.0.1 @a", `assigned 10.0.0.1 from pool "a" (IPAllocated)`},
 		{svc("half", deleting, prefer, holds("10.0.0.2", 1)), "10.0.0.2 @a", ""},
-		{svc("waits", deleting), "", "the Service is being deleted and gets no new address (InvalidRequest)"},
+		{svc("waits", deleting), "", "the Service is being deleted and gets no new address (ServiceDeleting)"},
 		{svc("asks", deleting, ask("10.0.0.9")), "", ""},
 		{svc("moves", deleting, ask("10.0.0.9"), holds("10.0.0.3", 1)), "10.0.0.3 @a", ""},
 	}}})

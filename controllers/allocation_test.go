@@ -245,35 +245,3 @@ func TestAServiceThatIsBeingDeletedIsLeftAlone(t *testing.T) {
 	}
 	b.want(map[string]string{"holds": "172.25.254.50", "s0": "172.25.254.51"})
 }
-
-// TestTheGraceOfAnOrphanEnds: with no event at all, since the pass asks to be called again.
-func TestTheGraceOfAnOrphanEnds(t *testing.T) {
-	clock := now
-	b := newBench(t, services(1)...)
-	b.Now = func() time.Time { return clock }
-	pass := func() time.Duration {
-		t.Helper()
-		r, err := b.Reconcile(context.Background(), reconcile.Request{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r.RequeueAfter
-	}
-	if again := pass(); again != 0 {
-		t.Errorf("nothing waits for time, but the next pass is to come after %s", again)
-	}
-	if err := b.Client.Delete(context.Background(), b.firstPool()); err != nil {
-		t.Fatal(err)
-	}
-	if again := pass(); again != b.OrphanGrace {
-		t.Errorf("the next pass is to come after %s", again)
-	}
-	clock = clock.Add(b.OrphanGrace / 4)
-	if again := pass(); again != b.OrphanGrace*3/4 {
-		t.Errorf("the next pass is to come after %s", again)
-	}
-	b.want(map[string]string{"s0": "172.25.254.50"})
-	clock = clock.Add(b.OrphanGrace)
-	pass()
-	b.want(map[string]string{})
-}

@@ -37,6 +37,7 @@ type ConfigurationState struct {
 	Node      string // of the speaker; "" for the controller
 	PodName   string // of the pod that this process runs in, which then owns the object; "" where it is unknown
 	PodUID    string
+	Lease     *Lease // of the controller; nil where there is no election
 
 	client  client.Client
 	changed chan crevent.GenericEvent
@@ -89,6 +90,9 @@ func (c *ConfigurationState) Reconcile(ctx context.Context, _ reconcile.Request)
 	problems := c.told.Load()
 	if problems == nil {
 		return reconcile.Result{}, nil
+	}
+	if _, ok := c.Lease.term(); !ok {
+		return reconcile.Result{}, errLease
 	}
 	o, err := c.object(ctx)
 	if err != nil || o == nil {

@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -272,6 +273,7 @@ type replica struct {
 
 	mu       sync.Mutex
 	requests []string                        // every write: method, path, status
+	leases   []string                        // those of the lease
 	meddle   func(method, path string) error // runs before a write is sent
 }
 
@@ -280,6 +282,7 @@ type settings struct {
 	as         string // the ServiceAccount to be, namespace/name; "" for an administrator
 	elect      bool
 	membersKey bool // make the speakers' key first
+	grace      time.Duration
 	meddle     func(method, path string) error
 }
 
@@ -312,10 +315,10 @@ func (s *story) start(with settings) *replica {
 	}
 	a := &Allocation{
 		Client: counted{m.GetClient(), &c.passes}, Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: c.log.logger(),
-		State: state, Namespace: s.config, Class: s.class, OrphanGrace: time.Minute, Writers: 16, Now: time.Now,
+		State: state, Namespace: s.config, Class: s.class, OrphanGrace: cmp.Or(with.grace, time.Minute), Writers: 16, Now: time.Now,
 	}
 	if with.elect {
-		a.Lease = lease
+		a.Lease, state.Lease = lease, lease
 	}
 	s.ok(errors.Join(a.SetUp(m), state.SetUp(m)))
 	c.ready = a.Ready
@@ -422,14 +425,17 @@ func (c *replica) writes() []string {
 	})
 }
 
-// allWrites returns all writes to the story's own namespaces, but those of the lease. Those elsewhere come from tests that
+// allWrites returns all writes to the story's own namespaces, but those of the lease, which it keeps in leases. Those elsewhere come from tests that
 // run at the same time: a Service that is no load balancer any more is released by whoever sees it first.
 func (c *replica) allWrites() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []string
 	for _, w := range c.requests {
-		if (strings.Contains(w, "/namespaces/"+c.namespace+"/") || strings.Contains(w, "/namespaces/"+c.config+"/")) && !strings.Contains(w, "/leases") {
+		switch {
+		case strings.Contains(w, "/leases"):
+			c.leases = append(c.leases, w)
+		case strings.Contains(w, "/namespaces/"+c.namespace+"/"), strings.Contains(w, "/namespaces/"+c.config+"/"):
 			out = append(out, w)
 		}
 	}

@@ -23,7 +23,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
@@ -88,6 +90,8 @@ func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 	c := s.start(settings{as: "metallb-system/fairlead-controller", elect: true, membersKey: true})
 	s.gets("huazi", "172.25.254.50")
 	s.told("huazi", assignedOne("172.25.254.50"))
+	s.counts("first-pool", 1, 49, 0, 0)
+	s.state("controller", "poolReconcilerValid", "Valid", "")
 	c.again()
 	for name, before := range versions {
 		if now := s.get(name).ResourceVersion; now != before {
@@ -103,6 +107,8 @@ func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 		"reads Secrets":           limited.List(s.ctx, &corev1.SecretList{}, client.InNamespace(s.config)),
 		"writes Services":         limited.Patch(s.ctx, s.get("cluster-ip"), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`))),
 		"makes Secrets elsewhere": limited.Create(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "x"}}),
+		"writes pools":            limited.Patch(s.ctx, s.pool("first-pool"), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`))),
+		"speaks for speakers":     limited.Status().Patch(s.ctx, configurationState(s.config, "speaker-n1"), client.RawPatch("application/merge-patch+json", []byte(`{"status":{"result":"Valid"}}`))),
 		"reads other Leases":      limited.Get(s.ctx, client.ObjectKey{Namespace: s.config, Name: "another"}, leaseObject()),
 	} {
 		if !apierrors.IsForbidden(err) {
@@ -117,6 +123,10 @@ func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 			t.Errorf("a right is missing: %s", line)
 		}
 	}
+}
+
+func configurationState(namespace, name string) client.Object {
+	return &v1beta1.ConfigurationState{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 }
 
 func leaseObject() client.Object {
@@ -163,7 +173,20 @@ func (s *story) speaks(c *replica) {
 			return ""
 		})
 	}
+	if a.Ready(nil) == nil {
+		t.Error("the speaker is ready before it has done anything")
+	}
 	announces("172.25.254.50")
+	s.eventually(func() string {
+		if err := a.Ready(nil); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	says := s.state("speaker-"+name, "configReconcilerValid", "Valid", "")
+	if o := says.OwnerReferences; len(o) != 1 || o[0].Kind != "Node" || o[0].UID != node.UID || says.Labels["metallb.io/node-name"] != name {
+		t.Errorf("its ConfigurationState was made as %+v", says.ObjectMeta)
+	}
 	s.told("huazi", assignedOne("172.25.254.50"), `Normal nodeAssigned announcing 172.25.254.50 from node "n1" with protocol "layer2"`)
 	s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[{"addresses":["10.244.0.2"],"conditions":{"ready":false}}]}`)
 	announces()
@@ -236,7 +259,13 @@ func TestAMissingRightIsInTheLog(t *testing.T) {
 	if c.passes.Load() > 0 {
 		t.Error("it decided without seeing everything")
 	}
+	speaker := c.manager(as(s.config+"/nobody"), func(*manager.Options) {})
+	a := &Announcing{Client: speaker.GetClient(), Log: c.log.logger(), Namespace: s.config, Node: "n1", Links: make(oneLink), Layer2: &noLayer2{}}
+	s.ok(a.SetUp(speaker))
+	stop := s.background(speaker.Start)
+	time.Sleep(200 * time.Millisecond)
 	began := time.Now()
+	s.ok(stop())
 	_ = c.stop()
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("stopped after %s", took)

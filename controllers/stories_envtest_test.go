@@ -515,27 +515,3 @@ func TestANamespaceThatIsDeleted(t *testing.T) {
 	s.gets("next", "172.25.254.50")
 	c.quiet()
 }
-
-func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
-	s := newStory(t)
-	s.create(s.pool("first-pool", "172.25.254.50-172.25.254.59", "bad"), s.pool("second-pool", "172.25.253.0/24"))
-	for i := range 20 {
-		s.create(s.service(fmt.Sprintf("s%d", i)))
-	}
-	s.create(s.service("waits", annotated(allocator.AnnotationPool, "unknown")))
-	c := s.start(settings{})
-	for i := range 20 {
-		s.hasOne(fmt.Sprintf("s%d", i))
-	}
-	s.told("waits", `Warning UnknownPool the requested pool "unknown" does not exist`)
-	c.again()
-	c.writes()
-	before := c.passes.Load()
-	for range 6 {
-		c.again()
-		time.Sleep(500 * time.Millisecond) // something that would come later
-	}
-	if got := c.writes(); len(got) > 0 {
-		t.Errorf("in %d passes it wrote %q", c.passes.Load()-before, got)
-	}
-}

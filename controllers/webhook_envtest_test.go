@@ -140,7 +140,7 @@ func (s *hooked) serve(protect Protection) (*replica, uint16) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, s.config+"-controller", s.config, true
 		w.Configure(o)
 	})
-	s.ok(w.SetUp(s.ctx, m))
+	s.ok(w.SetUp(m))
 	c.stop = s.background(m.Start)
 	s.eventually(func() string {
 		if err := w.serving.ready(nil); err != nil {

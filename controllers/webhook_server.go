@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -67,7 +66,7 @@ func named(name string) fields.Selector { return fields.OneTermEqualSelector("me
 
 // SetUp registers the webhooks with the manager. All replicas serve, only the leader rotates; a replica is not ready
 // before it has a certificate.
-func (w *Webhooks) SetUp(ctx context.Context, m ctrl.Manager) error {
+func (w *Webhooks) SetUp(m ctrl.Manager) error {
 	if w == nil {
 		return nil
 	}
@@ -80,11 +79,6 @@ func (w *Webhooks) SetUp(ctx context.Context, m ctrl.Manager) error {
 		return err
 	}
 	m.GetWebhookServer().Register(convertPath, convert)
-	for _, o := range []client.Object{&corev1.Service{}, &corev1.Namespace{}} { // or the first question would wait for them
-		if _, err := m.GetCache().GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
-			return fmt.Errorf("watching for the webhooks: %w", err)
-		}
-	}
 	secret := client.ObjectKey{Namespace: w.Namespace, Name: WebhookSecret}
 	w.serving.client, w.serving.log, w.serving.secret = m.GetClient(), w.Log, secret
 	if err := run(m, "webhook-certificate", false, &w.serving, &corev1.Secret{}); err != nil {

@@ -26,6 +26,8 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/policy"
 )
 
 const home = "metallb-system"
@@ -71,14 +73,15 @@ func TestValidation(t *testing.T) {
 		warnings []string // all of them
 		broken   bool     // no list can be read
 	}{
-		"a good pool":          {new: first},
-		"no addresses":         {new: poolOf(meta1("p")), refusal: `IPAddressPool "p" has no addresses: list at least one CIDR or range in spec.addresses`},
-		"a CIDR that is none":  {new: poolOf(meta1("p"), "172.25.254.0/33"), refusal: `IPAddressPool "p", spec.addresses[0]: "172.25.254.0/33" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`},
-		"a range that ends":    {new: poolOf(meta1("p"), "172.25.254.9-172.25.254.1"), refusal: `IPAddressPool "p", spec.addresses[0]: range "172.25.254.9-172.25.254.1" ends before it starts`},
-		"mixed families":       {new: poolOf(meta1("p"), "172.25.254.9-::1"), refusal: `IPAddressPool "p", spec.addresses[0]: range "172.25.254.9-::1" mixes IPv4 and IPv6`},
-		"every fault is told":  {new: poolOf(meta1("p"), "a", "b-c"), refusal: `IPAddressPool "p", spec.addresses[0]: "a" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20; IPAddressPool "p", spec.addresses[1]: "b" is not an IP address`},
-		"overlap within":       {new: poolOf(meta1("p"), "172.25.254.1-172.25.254.3", "172.25.254.3/32"), refusal: `IPAddressPool "p" lists 172.25.254.3 twice: remove it from 172.25.254.3`},
-		"overlap with another": {world: []client.Object{first}, new: poolOf(younger(meta1("p")), "172.25.254.59-172.25.254.60"), refusal: `IPAddressPool "p": range 172.25.254.59-172.25.254.60 overlaps the older pool "first-pool", which keeps 172.25.254.59: remove that from one of the two`},
+		"a good pool":                {new: first},
+		"no addresses":               {new: poolOf(meta1("p")), refusal: `IPAddressPool "p" has no addresses: list at least one CIDR or range in spec.addresses`},
+		"a CIDR that is none":        {new: poolOf(meta1("p"), "172.25.254.0/33"), refusal: `IPAddressPool "p", spec.addresses[0]: "172.25.254.0/33" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`},
+		"a range that ends":          {new: poolOf(meta1("p"), "172.25.254.9-172.25.254.1"), refusal: `IPAddressPool "p", spec.addresses[0]: range "172.25.254.9-172.25.254.1" ends before it starts`},
+		"mixed families":             {new: poolOf(meta1("p"), "172.25.254.9-::1"), refusal: `IPAddressPool "p", spec.addresses[0]: range "172.25.254.9-::1" mixes IPv4 and IPv6`},
+		"every fault is told":        {new: poolOf(meta1("p"), "a", "b-c"), refusal: `IPAddressPool "p", spec.addresses[0]: "a" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20; IPAddressPool "p", spec.addresses[1]: "b" is not an IP address`},
+		"overlap within":             {new: poolOf(meta1("p"), "172.25.254.1-172.25.254.3", "172.25.254.3/32"), refusal: `IPAddressPool "p" lists 172.25.254.3 twice: remove it from 172.25.254.3`},
+		"overlap with another":       {world: []client.Object{first}, new: poolOf(younger(meta1("p")), "172.25.254.59-172.25.254.60"), refusal: `IPAddressPool "p": range 172.25.254.59-172.25.254.60 overlaps the older pool "first-pool", which keeps 172.25.254.59: remove that from one of the two`},
+		"created in the same second": {world: []client.Object{first}, new: poolOf(meta1("a"), "172.25.254.59-172.25.254.60"), refusal: `IPAddressPool "a": range 172.25.254.59-172.25.254.60 overlaps the older pool "first-pool", which keeps 172.25.254.59: remove that from one of the two`},
 		"overlap with a younger one": {
 			world: []client.Object{first, poolOf(younger(meta1("p")), "172.25.254.60/32")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50-172.25.254.60"),
 			refusal: `IPAddressPool "p": range 172.25.254.60 overlaps the older pool "first-pool", which keeps 172.25.254.60: remove that from one of the two`,
@@ -185,6 +188,18 @@ func TestValidationLeavesStatusesAlone(t *testing.T) {
 	q.SubResource = "status"
 	if got := (&Validation{Namespace: home}).Handle(t.Context(), q); !got.Allowed {
 		t.Errorf("refused: %s", got.Result.Message)
+	}
+}
+
+// TestADeletionIsNeverRefusedForAFault: whatever it makes wrong with others, it is told, and no uninstall hangs.
+func TestADeletionIsNeverRefusedForAFault(t *testing.T) {
+	p := proposal{operation: admissionv1.Delete, object: policy.Ref{Kind: "IPAddressPool", Namespace: home, Name: "p"}, home: home}
+	p.after = []policy.Problem{{
+		Object:  policy.Ref{Kind: "IPAddressPool", Namespace: home, Name: "q"},
+		Verdict: verdict.Verdict{Reason: verdict.OverlappingAddresses, Message: "q overlaps"},
+	}}
+	if got := p.judge(ProtectRefuse); got.refusal != "" || !slices.Equal(got.warnings, []string{"q overlaps"}) {
+		t.Errorf("ruled %+v", got)
 	}
 }
 

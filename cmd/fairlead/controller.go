@@ -79,12 +79,12 @@ func controllerCommand() *cobra.Command {
 				Now:         time.Now,
 			}
 			if elect {
-				allocation.Lease = lease
+				allocation.Lease, state.Lease = lease, lease
 			}
 			if err := errors.Join(allocation.SetUp(m), state.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
 				return err
 			}
-			if err := webhooks.SetUp(ctx, m); err != nil {
+			if err := webhooks.SetUp(m); err != nil {
 				return err
 			}
 			log.Info("the controller starts", "version", version, "namespace", c.namespace)

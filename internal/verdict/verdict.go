@@ -33,6 +33,8 @@ const (
 	AddressInUse Reason = "AddressInUse"
 	// InvalidRequest: the Service's own fields or annotations contradict each other or do not parse.
 	InvalidRequest Reason = "InvalidRequest"
+	// Deleting: the Service is being deleted, so it gets nothing new.
+	Deleting Reason = "ServiceDeleting"
 	// AddressConflict: another Service held the address earlier, so this one lost it.
 	AddressConflict Reason = "AddressConflict"
 	// Orphaned: the address is in no pool any more and no other one is to be had, so it is kept for a time of grace.
