@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,82 +22,90 @@ const (
 	retryPeriod   = time.Second
 )
 
+// controllerFlags are the flags of the role controller.
+type controllerFlags struct {
+	common
+	webhookFlags
+	elect       bool
+	writers     uint16
+	orphanGrace time.Duration
+}
+
 func controllerCommand() *cobra.Command {
-	var c common
-	var elect bool
-	var writers uint16
-	var orphanGrace time.Duration
-	var hooks webhookFlags
+	var f controllerFlags
 	cmd := &cobra.Command{
 		Use:   "controller",
 		Short: "Assign addresses from pools to Services; runs as a Deployment",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if writers == 0 {
-				return errors.New("--status-writers is 0, but at least 1 is needed")
-			}
-			ctx := cmd.Context()
-			log, err := c.logger(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			webhooks, err := hooks.webhooks(log, c.namespace, c.class)
-			if err != nil {
-				return err
-			}
-			config, err := c.restConfig()
-			if err != nil {
-				return err
-			}
-			lease, err := controllers.NewLease(config, c.namespace, renewDeadline)
-			if err != nil {
-				return err
-			}
-			state := &controllers.ConfigurationState{Namespace: c.namespace, PodName: c.podName, PodUID: c.podUID}
-			m, err := c.manager(func(o *manager.Options) {
-				webhooks.Configure(o)
-				state.Configure(o)
-				o.LeaderElection = elect
-				o.LeaderElectionResourceLockInterface = lease
-				o.LeaderElectionReleaseOnCancel = true // the process ends when the manager does
-				o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(leaseDuration), new(renewDeadline), new(retryPeriod)
-			})
-			if err != nil {
-				return err
-			}
-			if err := controllers.CreateMembersKey(ctx, m.GetClient(), c.namespace); err != nil {
-				return err
-			}
-			allocation := &controllers.Allocation{
-				Client:      m.GetClient(),
-				Uncached:    m.GetAPIReader(),
-				Events:      m.GetEventRecorder("fairlead-controller"),
-				Log:         log,
-				Registry:    metrics.Registry,
-				State:       state,
-				Namespace:   c.namespace,
-				Class:       c.class,
-				OrphanGrace: orphanGrace,
-				Writers:     int(writers),
-				Now:         time.Now,
-			}
-			if elect {
-				allocation.Lease, state.Lease = lease, lease
-			}
-			if err := errors.Join(allocation.SetUp(m), state.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
-				return err
-			}
-			if err := webhooks.SetUp(m); err != nil {
-				return err
-			}
-			log.Info("the controller starts", "version", version, "namespace", c.namespace)
-			return m.Start(ctx)
-		},
+		RunE:  func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
 	}
-	c.register(cmd.Flags())
-	hooks.register(cmd.Flags())
-	cmd.Flags().BoolVar(&elect, "leader-elect", true, "let one replica at a time decide; the others wait")
-	cmd.Flags().DurationVar(&orphanGrace, "orphan-grace", 5*time.Minute, "how long a Service keeps an address that is in no pool any more, where no other can be had; 0: not at all")
-	cmd.Flags().Uint16Var(&writers, "status-writers", 16, "how many Service statuses are written at the same time")
+	f.common.register(cmd.Flags())
+	f.webhookFlags.register(cmd.Flags())
+	cmd.Flags().BoolVar(&f.elect, "leader-elect", true, "let one replica at a time decide; the others wait")
+	cmd.Flags().DurationVar(&f.orphanGrace, "orphan-grace", 5*time.Minute, "how long a Service keeps an address that is in no pool any more, where no other can be had; 0: not at all")
+	cmd.Flags().Uint16Var(&f.writers, "status-writers", 16, "how many Service statuses are written at the same time")
 	return cmd
+}
+
+// run constructs the controller and runs it until the context ends.
+func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
+	if f.writers == 0 {
+		return errors.New("--status-writers is 0, but at least 1 is needed")
+	}
+	log, err := f.logger(stderr)
+	if err != nil {
+		return err
+	}
+	webhooks, err := f.webhooks(log, f.namespace, f.class)
+	if err != nil {
+		return err
+	}
+	config, err := f.restConfig()
+	if err != nil {
+		return err
+	}
+	lease, err := controllers.NewLease(config, f.namespace, renewDeadline)
+	if err != nil {
+		return err
+	}
+	state := &controllers.ConfigurationState{Namespace: f.namespace, PodName: f.podName, PodUID: f.podUID}
+	m, err := f.manager(func(o *manager.Options) {
+		webhooks.Configure(o)
+		state.Configure(o)
+		o.LeaderElection = f.elect
+		o.LeaderElectionResourceLockInterface = lease
+		o.LeaderElectionReleaseOnCancel = true // the process ends when the manager does
+		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(leaseDuration), new(renewDeadline), new(retryPeriod)
+	})
+	if err != nil {
+		return err
+	}
+	if err := controllers.CreateMembersKey(ctx, m.GetClient(), f.namespace); err != nil {
+		return err
+	}
+	allocation := f.allocation(m, log)
+	allocation.State = state
+	if f.elect {
+		allocation.Lease, state.Lease = lease, lease
+	}
+	if err := errors.Join(allocation.SetUp(m), state.SetUp(m), webhooks.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
+		return err
+	}
+	log.Info("the controller starts", "version", version, "namespace", f.namespace)
+	return m.Start(ctx)
+}
+
+func (f *controllerFlags) allocation(m manager.Manager, log *slog.Logger) *controllers.Allocation {
+	return &controllers.Allocation{
+		Client:      m.GetClient(),
+		Uncached:    m.GetAPIReader(),
+		Events:      m.GetEventRecorder("fairlead-controller"),
+		Log:         log,
+		Registry:    metrics.Registry,
+		Namespace:   f.namespace,
+		Class:       f.class,
+		OrphanGrace: f.orphanGrace,
+		Writers:     int(f.writers),
+		Now:         time.Now,
+	}
 }
