@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -85,8 +86,9 @@ func (c *common) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(h), nil
 }
 
-// manager returns a manager that watches what Fairlead needs; the role adds its own options.
-func (c *common) manager(role func(*manager.Options)) (manager.Manager, error) {
+// manager returns a manager that watches what Fairlead needs; the role adds its own options. It waits for an API server
+// that cannot be reached or does not serve the kinds yet, as after the start of a whole cluster.
+func (c *common) manager(ctx context.Context, log *slog.Logger, role func(*manager.Options)) (manager.Manager, error) {
 	config, err := c.restConfig()
 	if err != nil {
 		return nil, err
@@ -100,9 +102,20 @@ func (c *common) manager(role func(*manager.Options)) (manager.Manager, error) {
 	grace := shutdown
 	options.GracefulShutdownTimeout = &grace
 	role(&options)
-	m, err := manager.New(config, options)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to the API server at %s: %w", config.Host, err)
+	var m manager.Manager
+	for said := ""; ; {
+		if m, err = manager.New(config, options); err == nil {
+			break
+		}
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			said = text
+			log.Warn("waiting for the API server", "address", config.Host, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
 	}
 	return m, m.AddHealthzCheck("ping", healthz.Ping)
 }

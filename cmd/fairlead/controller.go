@@ -69,7 +69,7 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	state := &controllers.ConfigurationState{Namespace: f.namespace, PodName: f.podName, PodUID: f.podUID}
-	m, err := f.manager(func(o *manager.Options) {
+	m, err := f.manager(ctx, log, func(o *manager.Options) {
 		webhooks.Configure(o)
 		state.Configure(o)
 		o.LeaderElection = f.elect

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,7 +18,7 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
+	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, ctx.Err()) {
 		fmt.Fprintln(os.Stderr, "fairlead:", err)
 		os.Exit(1)
 	}

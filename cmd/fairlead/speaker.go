@@ -34,7 +34,7 @@ func speakerCommand() *cobra.Command {
 				return err
 			}
 			state := &controllers.ConfigurationState{Namespace: c.namespace, Node: node, PodName: c.podName, PodUID: c.podUID}
-			m, err := c.manager(state.Configure)
+			m, err := c.manager(ctx, log, state.Configure)
 			if err != nil {
 				return err
 			}
