@@ -107,8 +107,8 @@ func (c *common) manager(ctx context.Context, log *slog.Logger, role func(*manag
 		if m, err = manager.New(config, options); err == nil {
 			break
 		}
-		if text := err.Error(); text != said && ctx.Err() == nil {
-			said = text
+		if why := cause(err); why != said && ctx.Err() == nil {
+			said = why
 			log.Warn("waiting for the API server", "address", config.Host, "error", err)
 		}
 		select {
@@ -118,6 +118,14 @@ func (c *common) manager(ctx context.Context, log *slog.Logger, role func(*manag
 		}
 	}
 	return m, m.AddHealthzCheck("ping", healthz.Ping)
+}
+
+// cause returns the text of the innermost error; what is around it names whichever kind was asked for first.
+func cause(err error) string {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err.Error()
 }
 
 // restConfig says how to reach the API server: by --kubeconfig, else as a pod of the cluster.
