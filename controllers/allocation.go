@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -81,7 +83,10 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 		MaxConcurrentReconciles: 1,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, maxRetryDelay),
 	})
-	kinds := []client.Object{&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}}
+	kinds := []client.Object{
+		&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{},
+		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.AddressClaim{},
+	}
 	for _, o := range kinds {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}
@@ -127,10 +132,16 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err := a.lead(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
-	compiled, err := compile(ctx, a.Client, a.Namespace, a.policy)
+	objects, err := configurationObjects(ctx, a.Client, a.Namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	compiled := compile(objects, a.policy)
+	claims, claimed, strange, err := addressClaims(ctx, a.Client, a.Namespace)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	compiled.add(strange)
 	a.policy = compiled.policy
 	a.problems.tell(compiled, a.Log, a.Events)
 	a.State.tell(compiled.problems)
@@ -143,15 +154,40 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	p := a.pass(services, namespaces, a.Now())
+	p := a.pass(services, claims, namespaces, a.Now())
 	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
 	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
-	err = errors.Join(a.write(ctx, p.changes), a.writeCounters(ctx, compiled.pools, usage))
+	err = a.carryOut(ctx, p, objects, claimed, usage)
 	var again time.Duration
 	if at := p.outcome.RecheckAt; !at.IsZero() {
 		again = max(at.Sub(a.Now()), time.Millisecond)
 	}
 	return reconcile.Result{RequeueAfter: again}, err
+}
+
+// carryOut writes what a pass decided: the claims first, since a status may show an address only after the claim that it
+// needs was written. It goes on past a failing write, unless this replica may not write any more.
+func (a *Allocation) carryOut(ctx context.Context, p pass, objects policy.Objects, claimed map[netip.Addr]*v1alpha1.AddressClaim, usage []allocator.Usage) error {
+	changes := p.changes
+	var errs []error
+	for _, write := range []func() error{
+		func() error {
+			unclaimed, err := a.writeClaims(ctx, p.outcome.Claims, claimed)
+			changes = withoutThoseOf(changes, unclaimed)
+			return err
+		},
+		func() error { return a.write(ctx, changes) },
+		func() error { return a.writeCounters(ctx, objects.Pools, usage) },
+		func() error { return a.writePolicies(ctx, objects.AddressPolicies) },
+		func() error { return a.writeReservations(ctx, objects.AddressReservations, p.outcome.Bindings) },
+	} {
+		err := write()
+		if errors.Is(err, errLease) {
+			return errLease // said once, whatever else failed
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // pass is what one pass decided.
@@ -162,7 +198,7 @@ type pass struct {
 }
 
 // pass decides for all Services.
-func (a *Allocation) pass(services []*corev1.Service, namespaces map[string]map[string]string, now time.Time) pass {
+func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, namespaces map[string]map[string]string, now time.Time) pass {
 	var mine []*corev1.Service
 	var requests []allocator.Service
 	out := pass{pending: map[verdict.Reason]int{}}
@@ -177,7 +213,7 @@ func (a *Allocation) pass(services []*corev1.Service, namespaces map[string]map[
 			}
 		}
 	}
-	out.outcome = allocator.Decide(allocator.View{Policy: a.policy, Services: requests, Now: now, OrphanGrace: a.OrphanGrace})
+	out.outcome = allocator.Decide(allocator.View{Policy: a.policy, Services: requests, Claims: claims, Now: now, OrphanGrace: a.OrphanGrace})
 	waiting := map[types.UID]time.Time{}
 	for i, d := range out.outcome.Decisions {
 		s := mine[i]

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -101,6 +102,7 @@ func newStoryIn(t *testing.T, namespace, config, class string) *story {
 	s := &story{t: t, ctx: t.Context(), namespace: namespace, config: config, class: class}
 	scheme, err := NewScheme()
 	s.ok(err)
+	s.ok(clientgoscheme.AddToScheme(scheme))
 	s.admin, err = client.NewWithWatch(server, client.Options{Scheme: scheme})
 	s.ok(err)
 	for _, name := range []string{s.namespace, s.config} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -19,30 +21,84 @@ import (
 // configuration is what the configuration objects come to.
 type configuration struct {
 	policy   *policy.Policy
-	pools    []v1beta1.IPAddressPool
 	problems []policy.Problem
 	objects  map[string]runtime.Object // those that were compiled, by UID
 }
 
-// compile reads the configuration objects of the namespace and compiles them.
-func compile(ctx context.Context, c client.Reader, namespace string, last *policy.Policy) (configuration, error) {
+// compile compiles configuration objects, which stay in the result for Events about them.
+func compile(objects policy.Objects, last *policy.Policy) configuration {
+	out := configuration{objects: byUID(objects)}
+	out.policy, out.problems = policy.Compile(objects, last)
+	return out
+}
+
+// fault is what is wrong with one object that policy does not compile.
+type fault struct {
+	object client.Object
+	verdict.Verdict
+}
+
+// add adds what was found wrong beside the compiled objects.
+func (c *configuration) add(faults []fault) {
+	for _, f := range faults {
+		ref := policy.Ref{Kind: kindOf(f.object), Namespace: f.object.GetNamespace(), Name: f.object.GetName(), UID: string(f.object.GetUID())}
+		c.objects[ref.UID] = f.object
+		c.problems = append(c.problems, policy.Problem{Object: ref, Verdict: f.Verdict})
+	}
+}
+
+// kindOf returns the kind of an object, which is its type's name; objects from a cache do not say it themselves.
+func kindOf(o client.Object) string { return reflect.TypeOf(o).Elem().Name() }
+
+// announcementObjects reads the configuration objects that say what is announced.
+func announcementObjects(ctx context.Context, c client.Reader, namespace string) (policy.Objects, error) {
 	var pools v1beta1.IPAddressPoolList
-	if err := c.List(ctx, &pools, client.InNamespace(namespace)); err != nil {
-		return configuration{}, fmt.Errorf("listing IPAddressPools: %w", err)
-	}
 	var ads v1beta1.L2AdvertisementList
-	if err := c.List(ctx, &ads, client.InNamespace(namespace)); err != nil {
-		return configuration{}, fmt.Errorf("listing L2Advertisements: %w", err)
+	err := listAll(ctx, c, namespace, &pools, &ads)
+	return policy.Objects{Pools: pools.Items, L2Advertisements: ads.Items}, err
+}
+
+// configurationObjects reads all configuration objects.
+func configurationObjects(ctx context.Context, c client.Reader, namespace string) (policy.Objects, error) {
+	out, err := announcementObjects(ctx, c, namespace)
+	if err != nil {
+		return out, err
 	}
-	out := configuration{pools: pools.Items, objects: map[string]runtime.Object{}}
-	for i := range pools.Items {
-		out.objects[string(pools.Items[i].UID)] = &pools.Items[i]
+	var policies v1alpha1.AddressPolicyList
+	var reservations v1alpha1.AddressReservationList
+	err = listAll(ctx, c, namespace, &policies, &reservations)
+	out.AddressPolicies, out.AddressReservations = policies.Items, reservations.Items
+	return out, err
+}
+
+// listAll fills the lists with the objects of the namespace.
+func listAll(ctx context.Context, c client.Reader, namespace string, lists ...client.ObjectList) error {
+	for _, l := range lists {
+		if err := c.List(ctx, l, client.InNamespace(namespace)); err != nil {
+			return fmt.Errorf("listing the configuration in namespace %q: %w", namespace, err)
+		}
 	}
-	for i := range ads.Items {
-		out.objects[string(ads.Items[i].UID)] = &ads.Items[i]
+	return nil
+}
+
+// byUID returns the objects by their UIDs.
+func byUID(o policy.Objects) map[string]runtime.Object {
+	out := map[string]runtime.Object{}
+	addByUID(out, o.Pools)
+	addByUID(out, o.L2Advertisements)
+	addByUID(out, o.AddressPolicies)
+	addByUID(out, o.AddressReservations)
+	return out
+}
+
+func addByUID[T any, P interface {
+	*T
+	client.Object
+}](out map[string]runtime.Object, list []T) {
+	for i := range list {
+		o := P(&list[i])
+		out[string(o.GetUID())] = o
 	}
-	out.policy, out.problems = policy.Compile(policy.Objects{Pools: pools.Items, L2Advertisements: ads.Items}, last)
-	return out, nil
 }
 
 // namespaceLabels returns the labels of every namespace by its name.

@@ -43,12 +43,15 @@ func cacheOptions(namespace string) cache.Options {
 		DefaultTransform:             cache.TransformStripManagedFields(),
 		DefaultUnsafeDisableDeepCopy: &shared,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1beta1.IPAddressPool{}:     {Namespaces: here},
-			&v1beta1.L2Advertisement{}:   {Namespaces: here},
-			&corev1.Service{}:            {Transform: stripService},
-			&discoveryv1.EndpointSlice{}: {Transform: stripEndpointSlice},
-			&corev1.Node{}:               {Transform: stripNode},
-			&corev1.Namespace{}:          {Transform: stripNamespace},
+			&v1beta1.IPAddressPool{}:       {Namespaces: here},
+			&v1beta1.L2Advertisement{}:     {Namespaces: here},
+			&v1alpha1.AddressPolicy{}:      {Namespaces: here},
+			&v1alpha1.AddressReservation{}: {Namespaces: here},
+			&v1alpha1.AddressClaim{}:       {Namespaces: here},
+			&corev1.Service{}:              {Transform: stripService},
+			&discoveryv1.EndpointSlice{}:   {Transform: stripEndpointSlice},
+			&corev1.Node{}:                 {Transform: stripNode},
+			&corev1.Namespace{}:            {Transform: stripNamespace},
 		},
 	}
 }

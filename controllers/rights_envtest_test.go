@@ -5,7 +5,9 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -26,6 +28,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
@@ -92,6 +96,7 @@ func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 	s.told("huazi", assignedOne("172.25.254.50"))
 	s.counts("first-pool", 1, 49, 0, 0)
 	s.state("controller", "poolReconcilerValid", "Valid", "")
+	s.claimsWithTheRealRights()
 	c.again()
 	for name, before := range versions {
 		if now := s.get(name).ResourceVersion; now != before {
@@ -123,6 +128,39 @@ func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 			t.Errorf("a right is missing: %s", line)
 		}
 	}
+}
+
+// claimsWithTheRealRights has every kind of write that policies and reservations bring made once.
+func (s *story) claimsWithTheRealRights() {
+	s.t.Helper()
+	keep := s.policy("keep", v1alpha1.AddressPolicySpec{PoolNames: []string{"first-pool"}, Retain: lasting(time.Hour)})
+	hold := s.reservation("hold", v1alpha1.AddressReservationSpec{Address: "172.25.254.60", Service: &v1alpha1.ServiceReference{Namespace: s.namespace, Name: "x"}})
+	s.create(keep, hold)
+	s.shows(keep, func() []metav1.Condition { return keep.Status.Conditions }, v1alpha1.ConditionReady, metav1.ConditionTrue, verdict.InForce)
+	s.shows(hold, func() []metav1.Condition { return hold.Status.Conditions }, v1alpha1.ConditionBound, metav1.ConditionTrue, verdict.Bound)
+	claimed := func(addresses ...string) {
+		s.t.Helper()
+		s.eventually(func() string {
+			if got := slices.Sorted(maps.Keys(s.claims())); !slices.Equal(got, addresses) {
+				return fmt.Sprintf("claimed are %v, want %v", got, addresses)
+			}
+			return ""
+		})
+	}
+	claimed("172.25.254.50")
+	second := s.service("second", func(v *corev1.Service) { v.Spec.LoadBalancerClass = nil })
+	s.create(second)
+	claimed("172.25.254.50", "172.25.254.51")
+	s.delete(second)
+	s.eventually(func() string {
+		if c := s.claims()["172.25.254.51"]; c.Spec.RetainUntil == nil {
+			return fmt.Sprintf("not retained: %+v", c.Spec)
+		}
+		return ""
+	})
+	s.delete(hold)
+	s.delete(keep)
+	claimed()
 }
 
 func configurationState(namespace, name string) client.Object {

@@ -24,10 +24,11 @@ const maxConditionMessage = 32768
 
 // change is what one write makes of a Service, and how it is told.
 type change struct {
-	service *corev1.Service // as it was read
-	patch   []byte          // JSON merge patch of the status subresource
-	event   *event          // nil where nothing is to be told
-	since   time.Time       // since when it waited for the address that it gets; zero where that is not so
+	service   *corev1.Service // as it was read
+	addresses []netip.Addr    // that it shows afterwards
+	patch     []byte          // JSON merge patch of the status subresource
+	event     *event          // nil where nothing is to be told
+	since     time.Time       // since when it waited for the address that it gets; zero where that is not so
 }
 
 // event is what an Event on a Service says.
@@ -51,7 +52,7 @@ func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, boo
 	if !moved && !said && len(annotations) == 0 {
 		return change{}, false
 	}
-	c := change{service: s, event: tell(s, held, d, moved)}
+	c := change{service: s, addresses: d.Addresses, event: tell(s, held, d, moved)}
 	status := map[string]any{"conditions": conditions}
 	if moved {
 		status["loadBalancer"] = map[string]any{"ingress": ingress(d.Addresses)}

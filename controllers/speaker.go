@@ -188,10 +188,11 @@ func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 func (a *Announcing) gather(ctx context.Context) (plan.View, error) {
 	v := plan.View{Node: a.Node}
 	// The controller logs problems of the configuration and records Events, once for the cluster.
-	compiled, err := compile(ctx, a.Client, a.Namespace, a.policy)
+	objects, err := announcementObjects(ctx, a.Client, a.Namespace)
 	if err != nil {
 		return v, err
 	}
+	compiled := compile(objects, a.policy)
 	a.policy, v.Policy = compiled.policy, compiled.policy
 	a.config = configMetricsOf(compiled.problems)
 	a.State.tell(compiled.problems)

@@ -18,8 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/fairlead-lb/fairlead/allocator"
-	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
-	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -127,7 +125,7 @@ func (v *Validation) consequences(ctx context.Context, before, after *policy.Pol
 	if err != nil {
 		return nil, err
 	}
-	claims, err := addressClaims(ctx, v.Uncached, v.Namespace)
+	claims, _, _, err := addressClaims(ctx, v.Uncached, v.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -179,35 +177,4 @@ func replace[T any, P interface {
 		P(&o).SetCreationTimestamp(metav1.Unix(math.MaxInt32, 0))
 	}
 	return append(out, o), nil
-}
-
-// configurationObjects reads what policy.Compile compiles.
-func configurationObjects(ctx context.Context, c client.Reader, namespace string) (policy.Objects, error) {
-	var pools v1beta1.IPAddressPoolList
-	var ads v1beta1.L2AdvertisementList
-	var policies v1alpha1.AddressPolicyList
-	var reservations v1alpha1.AddressReservationList
-	for what, list := range map[string]client.ObjectList{
-		"IPAddressPools": &pools, "L2Advertisements": &ads, "AddressPolicies": &policies, "AddressReservations": &reservations,
-	} {
-		if err := c.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return policy.Objects{}, fmt.Errorf("listing %s: %w", what, err)
-		}
-	}
-	return policy.Objects{Pools: pools.Items, L2Advertisements: ads.Items, AddressPolicies: policies.Items, AddressReservations: reservations.Items}, nil
-}
-
-// addressClaims reads the claims; one that means nothing is passed over.
-func addressClaims(ctx context.Context, c client.Reader, namespace string) ([]allocator.Claim, error) {
-	var list v1alpha1.AddressClaimList
-	if err := c.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("listing AddressClaims: %w", err)
-	}
-	var out []allocator.Claim
-	for i := range list.Items {
-		if claim, err := allocator.ClaimOf(&list.Items[i]); err == nil {
-			out = append(out, claim)
-		}
-	}
-	return out, nil
 }
