@@ -51,6 +51,7 @@ type Allocation struct {
 	Now         func() time.Time
 
 	metrics  *allocationMetrics
+	telling  *telling
 	synced   atomic.Bool                             // the informers have shown everything once
 	leads    bool                                    // in this term the cache was caught up
 	term     int                                     // of the lease
@@ -90,7 +91,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 	for _, o := range kinds {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}
-	return errors.Join(b.Complete(a), m.Add(everywhere(func(ctx context.Context) error {
+	return errors.Join(b.Complete(a), m.Add(everywhere(a.telling.run)), m.Add(everywhere(func(ctx context.Context) error {
 		if err := watch(ctx, m.GetCache(), kinds, nil); err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 
 // start makes what the passes keep between them.
 func (a *Allocation) start() {
-	a.metrics = newAllocationMetrics()
+	a.metrics, a.telling = newAllocationMetrics(), newTelling()
 	a.written = map[types.NamespacedName]corev1.Service{}
 }
 
@@ -320,7 +321,7 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 		if c.event.kind == corev1.EventTypeWarning {
 			a.metrics.failed(c.event.Reason)
 		}
-		record(a.Events, s, c.event.kind, c.event.Reason, "Allocate", c.event.Message)
+		a.telling.tell(func() { record(a.Events, s, c.event.kind, c.event.Reason, "Allocate", c.event.Message) })
 		a.Log.Info(c.event.Message, "service", key.String(), "reason", c.event.Reason)
 	}
 	return s, nil

@@ -75,6 +75,9 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 
 func (b *bench) pass() error {
 	_, err := b.Reconcile(context.Background(), reconcile.Request{})
+	for _, send := range b.telling.take() {
+		send()
+	}
 	return err
 }
 

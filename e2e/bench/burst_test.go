@@ -13,23 +13,24 @@ import (
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
 
-const burstServices = 2000
+// burstRatio is how much longer than bare patches of the statuses all of it may take, the controller's start included.
+const burstRatio = 1.5
 
 // burst creates Services while no controller runs, starts one, and waits for the last address. Before that it writes as
 // many Services' statuses itself: what the API server takes. The speakers are stopped, since they would take from the
 // controller and the API server what is another machine's elsewhere.
-func burst(m *measurement) {
+func burst(m *measurement, services int, restartLimit time.Duration) {
 	m.Cleanup(func() { m.must(lab.clear(context.Background(), true)) })
 	model := assignedService(m)
 	for _, p := range append([]*cluster.Process{lab.controller}, lab.speakers...) {
 		_, err := p.Stop(m.ctx)
 		m.must(err)
 	}
-	bare := bareBurst(m, model)
+	bare := bareBurst(m, model, services)
 	m.during("they are deleted", func() error { return lab.clear(m.ctx, false) })
 
-	m.during(fmt.Sprintf("%d Services are created", burstServices), func() error {
-		return lab.create(m.ctx, burstServices, func(i int) client.Object { return light(number(i), "") })
+	m.during(fmt.Sprintf("%d Services are created", services), func() error {
+		return lab.create(m.ctx, services, func(i int) client.Object { return light(number(i), "") })
 	})
 	lab.settle(m.ctx)
 	watch, err := lab.follow(m.ctx)
@@ -39,23 +40,30 @@ func burst(m *measurement) {
 	var shown []sighting
 	m.during("the controller starts and assigns", func() (err error) {
 		if err = lab.startController(m.ctx); err == nil {
-			shown, err = watch.awaitAddresses(m.ctx, burstServices)
+			shown, err = watch.awaitAddresses(m.ctx, services)
 		}
 		return err
 	})
 	usage, err := lab.controller.Usage()
 	m.must(err)
-	first, last := shown[0].at.Sub(begin), shown[burstServices-1].at.Sub(begin)
+	first, last := shown[0].at.Sub(begin), shown[services-1].at.Sub(begin)
 	lab.settle(m.ctx)
+	peak, err := statusField(lab.controller, "VmHWM")
+	m.must(err)
 	restart := restarted(m, watch)
 
-	m.value("burst-bare", "s", fmt.Sprintf("%d bare status patches, %d at a time (c)", burstServices, clients), bare.Seconds(), show(bare), "")
-	m.value("burst-first", "s", "controller started -> first EXTERNAL-IP", first.Seconds(), show(first), "")
-	m.value("burst-last", "s", fmt.Sprintf("controller started -> last EXTERNAL-IP of %d (d)", burstServices), last.Seconds(), show(last), "")
-	m.value("burst", "ratio", "d / c", last.Seconds()/bare.Seconds(), fmt.Sprintf("%.2f", last.Seconds()/bare.Seconds()), "")
-	m.value("burst-cpu", "s", "the controller's processor time until then", usage.CPU.Seconds(), show(usage.CPU), "")
-	m.value("burst-resident", "MiB", "the controller's resident memory then", float64(usage.Resident)/(1<<20), mib(usage.Resident), "")
-	m.value("restart", "s", fmt.Sprintf("controller started with %d assigned -> the next one's EXTERNAL-IP", burstServices), restart.Seconds(), show(restart), "")
+	size := fmt.Sprintf("%d-", services)
+	ratio := last.Seconds() / bare.Seconds()
+	m.value(size+"bare", "s", fmt.Sprintf("%d bare status patches, %d at a time (c)", services, clients), bare.Seconds(), show(bare), "")
+	m.value(size+"first", "s", "controller started -> first EXTERNAL-IP", first.Seconds(), show(first), "")
+	m.value(size+"last", "s", fmt.Sprintf("controller started -> last EXTERNAL-IP of %d (d)", services), last.Seconds(), show(last), "")
+	m.value(size+"ratio", "ratio", "d / c", ratio, fmt.Sprintf("%.2f", ratio), fmt.Sprintf("at most %.1f", burstRatio))
+	m.value(size+"cpu", "s", "the controller's processor time until then", usage.CPU.Seconds(), show(usage.CPU), "")
+	m.value(size+"peak", "MiB", "the controller's resident memory at its peak", float64(peak)/(1<<20), mib(peak), "150 MB")
+	m.value(size+"restart", "s", fmt.Sprintf("controller started with %d assigned -> the next one's EXTERNAL-IP", services), restart.Seconds(), show(restart), fmt.Sprint("at most ", restartLimit))
+	if ratio > burstRatio {
+		m.Errorf("%d Services at once: %.2f times as long as bare patches, want at most %.1f", services, ratio, burstRatio)
+	}
 }
 
 // assignedService is a Service as the controller leaves it.
@@ -72,14 +80,14 @@ func assignedService(m *measurement) *corev1.Service {
 }
 
 // bareBurst gives Services that Fairlead does not serve the status of the model, in the same way as the controller does.
-func bareBurst(m *measurement, model *corev1.Service) time.Duration {
-	services := make([]*corev1.Service, burstServices)
-	patches := make([]client.Patch, burstServices)
+func bareBurst(m *measurement, model *corev1.Service, count int) time.Duration {
+	services := make([]*corev1.Service, count)
+	patches := make([]client.Patch, count)
 	for i := range services {
 		services[i] = light(number(i), otherClass)
 	}
-	m.during(fmt.Sprintf("%d Services of others are created", burstServices), func() error {
-		return lab.create(m.ctx, burstServices, func(i int) client.Object { return services[i] })
+	m.during(fmt.Sprintf("%d Services of others are created", count), func() error {
+		return lab.create(m.ctx, count, func(i int) client.Object { return services[i] })
 	})
 	for i := range patches {
 		var err error
@@ -89,7 +97,7 @@ func bareBurst(m *measurement, model *corev1.Service) time.Duration {
 	lab.settle(m.ctx)
 	begin := time.Now()
 	m.during("their statuses are written", func() error {
-		return each(m.ctx, burstServices, func(ctx context.Context, i int) error {
+		return each(m.ctx, count, func(ctx context.Context, i int) error {
 			return lab.Client().Status().Patch(ctx, services[i], patches[i])
 		})
 	})

@@ -46,7 +46,7 @@ metadata: {name: ` + namespace + `}
 apiVersion: metallb.io/v1beta1
 kind: IPAddressPool
 metadata: {name: pool, namespace: metallb-system}
-spec: {addresses: ["172.25.254.50-172.25.254.199", "198.18.0.0/20"]}
+spec: {addresses: ["172.25.254.50-172.25.254.199", "198.18.0.0/18"]}
 ---
 apiVersion: metallb.io/v1beta1
 kind: L2Advertisement

@@ -1,0 +1,62 @@
+package controllers
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// eventsAtOnce is how many Events go out without waiting.
+	eventsAtOnce = 100
+	// eventsPerSecond is how many follow. An Event costs the API server as much as an address does, and of those a
+	// thousand may be waiting.
+	eventsPerSecond = 200
+)
+
+// telling sends Events in the order in which they come, paced, so that telling of addresses does not delay giving them.
+type telling struct {
+	mu    sync.Mutex
+	queue []func()
+	wake  chan struct{} // of one
+}
+
+func newTelling() *telling { return &telling{wake: make(chan struct{}, 1)} }
+
+// tell takes what sends one Event, and does not wait.
+func (t *telling) tell(send func()) {
+	t.mu.Lock()
+	t.queue = append(t.queue, send)
+	t.mu.Unlock()
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends until the context ends; what is not sent by then stands in the conditions.
+func (t *telling) run(ctx context.Context) error {
+	pace := rate.NewLimiter(eventsPerSecond, eventsAtOnce)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+		}
+		for _, send := range t.take() {
+			if err := pace.Wait(ctx); err != nil {
+				return nil
+			}
+			send()
+		}
+	}
+}
+
+func (t *telling) take() []func() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := t.queue
+	t.queue = nil
+	return out
+}
