@@ -213,10 +213,14 @@ type members struct{ *world }
 func (m members) Run(ctx context.Context) error { return m.live(ctx, "members") }
 func (m members) Ready() <-chan struct{}        { return m.ready }
 
-func (m members) Alive() []string {
+func (m members) Alive() []plan.Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.alive
+	var out []plan.Member
+	for _, node := range m.alive {
+		out = append(out, plan.Member{Node: node})
+	}
+	return out
 }
 
 func (m members) Leave(timeout time.Duration) error {

@@ -37,7 +37,7 @@ type Links interface {
 type Members interface {
 	Run(context.Context) error
 	Ready() <-chan struct{}
-	Alive() []string
+	Alive() []plan.Member
 	Leave(timeout time.Duration) error
 }
 
@@ -172,7 +172,10 @@ func (r *round) plan(ctx context.Context) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, fmt.Errorf("gathering what to announce: %w", err)
 	}
-	v.Members, v.Links = r.Members.Alive(), r.Links.Snapshot()
+	v.Members, v.Links = nil, r.Links.Snapshot()
+	for _, m := range r.Members.Alive() {
+		v.Members = append(v.Members, m.Node)
+	}
 	return plan.Build(&v), nil
 }
 

@@ -3,6 +3,7 @@
 package members
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
 // KeySize is the size of the key that all members share, in bytes: AES-256.
@@ -29,6 +32,8 @@ const (
 	tcpTimeout     = time.Second
 	// rejoinInterval is how often members that are not seen alive are asked to join again.
 	rejoinInterval = 2 * time.Second
+	// publishTimeout bounds how long the telling of new facts is waited for; it goes on by itself.
+	publishTimeout = 200 * time.Millisecond
 	// joinsAtOnce bounds how many peers are asked to join at the same time.
 	joinsAtOnce = 64
 )
@@ -41,16 +46,21 @@ type Config struct {
 	Port    uint16                       // UDP and TCP, the same on all nodes
 	Key     []byte                       // KeySize bytes; messages are encrypted with it
 	Peers   func() map[string]netip.Addr // the nodes that may be members by name, this one included or not, and their addresses
-	Changed func()                       // called when a member came or went; must not block
+	Changed func()                       // called when a member came, went or said something else of itself; must not block
 }
 
 // Members is this node's membership.
 type Members struct {
 	config Config
-	alive  atomic.Pointer[[]string]
-	ready  chan struct{} // closed when the first round of joining was observed
-	dirty  chan struct{} // holds one value when the list changed and was not observed yet
-	left   chan struct{} // closed when this member goes, so that it asks nobody to join any more
+	alive  atomic.Pointer[[]plan.Member]
+	facts  atomic.Pointer[plan.Facts] // this member's
+	ready  chan struct{}              // closed when the first round of joining was observed
+	dirty  chan struct{}              // holds one value when the list changed and was not observed yet
+	news   chan struct{}              // holds one value when the facts changed and were not told yet
+	left   chan struct{}              // closed when this member goes, so that it asks nobody to join any more
+
+	heardMu sync.Mutex
+	heard   map[string]plan.Facts // what each member, alive or not, said of itself last
 
 	mu   sync.Mutex
 	list *memberlist.Memberlist // nil unless Run runs; it panics when asked to leave after its end
@@ -60,8 +70,9 @@ type Members struct {
 
 // New returns a membership; Run starts it.
 func New(c Config) *Members {
-	m := &Members{config: c, ready: make(chan struct{}), dirty: make(chan struct{}, 1), left: make(chan struct{})}
-	m.alive.Store(&[]string{})
+	m := &Members{config: c, heard: map[string]plan.Facts{}, ready: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}, 1), left: make(chan struct{})}
+	m.alive.Store(&[]plan.Member{})
+	m.facts.Store(&plan.Facts{})
 	return m
 }
 
@@ -90,6 +101,11 @@ func (m *Members) Run(ctx context.Context) error {
 			m.observe(list)
 			close(m.ready)
 		case <-m.dirty:
+			m.observe(list)
+		case <-m.news:
+			if err := list.UpdateNode(publishTimeout); err != nil {
+				m.config.Log.Debug("telling the other speakers takes longer", "error", err)
+			}
 			m.observe(list)
 		}
 	}
@@ -123,8 +139,19 @@ func (m *Members) keepJoining(ctx context.Context, list *memberlist.Memberlist, 
 // Ready is closed when the first round of joining is over, so that Alive means something.
 func (m *Members) Ready() <-chan struct{} { return m.ready }
 
-// Alive returns the names of the live members, this one included, in ascending order. The caller must not change it.
-func (m *Members) Alive() []string { return *m.alive.Load() }
+// Alive returns the live members, this one included, by name. The caller must not change it.
+func (m *Members) Alive() []plan.Member { return *m.alive.Load() }
+
+// Publish replaces what this member says of itself. It may be called before Run.
+func (m *Members) Publish(f plan.Facts) {
+	if old := m.facts.Swap(&f); *old == f {
+		return
+	}
+	select {
+	case m.news <- struct{}{}:
+	default:
+	}
+}
 
 // Leave tells the others that this member goes, and returns when they were told or the timeout is over. It goes on
 // answering until Run ends. It is called once; where Run does not run, there is nobody to tell.
@@ -149,9 +176,9 @@ func (m *Members) listConfig() *memberlist.Config {
 	c.SecretKey = m.config.Key
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeTimeout
 	c.GossipInterval, c.SuspicionMult, c.TCPTimeout = gossipInterval, suspicionMult, tcpTimeout
-	c.EnableCompression = false // a probe is a few bytes; packing it takes a third of an idle speaker's time
+	c.EnableCompression = false         // a probe is a few bytes; packing it takes a third of an idle speaker's time
 	c.DeadNodeReclaimTime = time.Second // a node may come back under another address
-	c.Events = events{m}
+	c.Events, c.Delegate = events{m}, delegate{m}
 	if m.transport != nil {
 		c.Transport = m.transport()
 	}
@@ -166,7 +193,7 @@ func (m *Members) join(list *memberlist.Memberlist) {
 	var g errgroup.Group
 	g.SetLimit(joinsAtOnce)
 	for node, address := range m.config.Peers() {
-		if node == m.config.Node || slices.Contains(alive, node) {
+		if node == m.config.Node || slices.ContainsFunc(alive, func(x plan.Member) bool { return x.Node == node }) {
 			continue
 		}
 		peer := netip.AddrPortFrom(address, m.config.Port).String()
@@ -182,29 +209,60 @@ func (m *Members) join(list *memberlist.Memberlist) {
 
 // observe takes the list's state as the snapshot that Alive returns.
 func (m *Members) observe(list *memberlist.Memberlist) {
-	var names []string
+	var alive []plan.Member
 	for _, n := range list.Members() {
-		names = append(names, n.Name)
+		alive = append(alive, plan.Member{Node: n.Name, Facts: m.factsOf(n.Name)})
 	}
-	slices.Sort(names)
-	m.alive.Store(&names)
+	slices.SortFunc(alive, func(a, b plan.Member) int { return cmp.Compare(a.Node, b.Node) })
+	m.alive.Store(&alive)
 	m.config.Changed()
 }
 
-// events receives memberlist's notifications. It is called with memberlist's lock held, so it only marks the list as changed.
+func (m *Members) hear(node string, f plan.Facts) {
+	m.heardMu.Lock()
+	defer m.heardMu.Unlock()
+	m.heard[node] = f
+}
+
+// factsOf returns what a member said of itself last.
+func (m *Members) factsOf(node string) plan.Facts {
+	if node == m.config.Node {
+		return *m.facts.Load()
+	}
+	m.heardMu.Lock()
+	defer m.heardMu.Unlock()
+	return m.heard[node]
+}
+
+// events receives memberlist's notifications. It is called with memberlist's lock held, which is when what a member says of
+// itself may be read, and only notes that and marks the list as changed.
 type events struct{ m *Members }
 
 // NotifyJoin is called when a member came.
-func (e events) NotifyJoin(n *memberlist.Node) { e.changed("a speaker came", n) }
+func (e events) NotifyJoin(n *memberlist.Node) {
+	e.told("a speaker came", n)
+	e.hear(n)
+}
 
 // NotifyLeave is called when a member left or was found dead.
-func (e events) NotifyLeave(n *memberlist.Node) { e.changed("a speaker went", n) }
+func (e events) NotifyLeave(n *memberlist.Node) {
+	e.told("a speaker went", n)
+	e.mark()
+}
 
-// NotifyUpdate is called when a member's metadata changed; there are none.
-func (e events) NotifyUpdate(*memberlist.Node) {}
+// NotifyUpdate is called when a member said something else of itself.
+func (e events) NotifyUpdate(n *memberlist.Node) { e.hear(n) }
 
-func (e events) changed(what string, n *memberlist.Node) {
+func (e events) told(what string, n *memberlist.Node) {
 	e.m.config.Log.Info(what, "node", n.Name, "address", n.Addr.String())
+}
+
+func (e events) hear(n *memberlist.Node) {
+	e.m.hear(n.Name, decodeFacts(n.Meta))
+	e.mark()
+}
+
+func (e events) mark() {
 	select {
 	case e.m.dirty <- struct{}{}:
 	default:

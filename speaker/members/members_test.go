@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
 // patience is how long a test waits for what takes a second at most.
@@ -92,7 +94,7 @@ func (m *member) sees(nodes ...string) time.Duration {
 	m.t.Helper()
 	began := time.Now()
 	late := time.After(patience)
-	for !slices.Equal(m.Alive(), nodes) {
+	for !slices.Equal(names(m.Alive()), nodes) {
 		select {
 		case <-m.changed:
 		case <-late:
@@ -100,6 +102,15 @@ func (m *member) sees(nodes ...string) time.Duration {
 		}
 	}
 	return time.Since(began)
+}
+
+// names returns the names of members.
+func names(members []plan.Member) []string {
+	out := []string{}
+	for _, m := range members {
+		out = append(out, m.Node)
+	}
+	return out
 }
 
 func (m *member) awaitReady() {
@@ -115,7 +126,7 @@ func TestMembersJoinAndKnowTheOthersWhenReady(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	a := c.start("a")
 	a.awaitReady()
-	if got := a.Alive(); !slices.Equal(got, []string{"a"}) {
+	if got := names(a.Alive()); !slices.Equal(got, []string{"a"}) {
 		t.Fatalf("the first one sees %v", got)
 	}
 	b := c.start("b")
@@ -123,7 +134,7 @@ func TestMembersJoinAndKnowTheOthersWhenReady(t *testing.T) {
 	b.sees("a", "b")
 	last := c.start("c")
 	last.awaitReady()
-	if got := last.Alive(); !slices.Equal(got, []string{"a", "b", "c"}) {
+	if got := names(last.Alive()); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Fatalf("ready, but sees %v: it would announce what others do", got)
 	}
 	a.sees("a", "b", "c")
@@ -162,7 +173,7 @@ func TestLeaveIsNoticedAtOnceAndGoesOnAnswering(t *testing.T) {
 	}
 	// a asks b to join again, as it asks every node that is not alive: b stays gone.
 	time.Sleep(rejoinInterval + 200*time.Millisecond)
-	if !slices.Equal(a.Alive(), []string{"a"}) {
+	if !slices.Equal(names(a.Alive()), []string{"a"}) {
 		t.Errorf("the one that left is back: %v", a.Alive())
 	}
 	if err := b.stop(); err != nil {
@@ -200,7 +211,7 @@ func TestAWrongKeyIsRefused(t *testing.T) {
 	b := c.start("b") // it asks both
 	a.sees("a", "b")
 	b.sees("a", "b")
-	if got := stranger.Alive(); !slices.Equal(got, []string{"stranger"}) {
+	if got := names(stranger.Alive()); !slices.Equal(got, []string{"stranger"}) {
 		t.Errorf("the stranger sees %v", got)
 	}
 }
@@ -343,5 +354,55 @@ func TestRunLeavesNoGoroutineBehind(t *testing.T) {
 			t.Fatalf("%d goroutines are left:\n%s", left, stacks)
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestFactsReachTheOthers(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	before := plan.Facts{Started: time.UnixMilli(1_700_000_000_123), Links: 7}
+	a := c.start("a", func(m *Members) { m.Publish(before) })
+	b := c.start("b")
+	a.sees("a", "b")
+	b.knows("a", before)
+	after := before
+	after.Settled, after.Links = true, 8
+	a.Publish(after)
+	b.knows("a", after)
+	a.knows("a", after)
+	third := c.start("c") // that comes later
+	third.knows("a", after)
+}
+
+// knows waits until the member sees another one say this of itself.
+func (m *member) knows(node string, want plan.Facts) {
+	m.t.Helper()
+	late := time.After(patience)
+	for {
+		i := slices.IndexFunc(m.Alive(), func(x plan.Member) bool { return x.Node == node })
+		if i >= 0 && m.Alive()[i].Facts == want {
+			return
+		}
+		select {
+		case <-m.changed:
+		case <-late:
+			m.t.Fatalf("%s sees %+v, want %+v of %s", m.config.Node, m.Alive(), want, node)
+		}
+	}
+}
+
+func TestFactsEncoding(t *testing.T) {
+	f := plan.Facts{Settled: true, Started: time.UnixMilli(1_700_000_000_123), Links: 1 << 63}
+	if got := decodeFacts(encodeFacts(f)); got != f {
+		t.Errorf("%+v comes back as %+v", f, got)
+	}
+	later := append(encodeFacts(f), 9)
+	later[0]++
+	if got := decodeFacts(later); got != f {
+		t.Errorf("a later version comes back as %+v", got)
+	}
+	for n := range factsSize {
+		if got := decodeFacts(encodeFacts(f)[:n]); got != (plan.Facts{}) {
+			t.Errorf("%d bytes come back as %+v", n, got)
+		}
 	}
 }
