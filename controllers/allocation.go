@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/events"
@@ -297,10 +298,12 @@ func (a *Allocation) write(ctx context.Context, changes []change) error {
 // patch writes one change and tells it; it returns the Service as it is now, or nil where the change came too late.
 func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, error) {
 	key := allocator.Key{Namespace: c.service.Namespace, Name: c.service.Name}
-	s := &corev1.Service{}
-	s.Namespace, s.Name = key.Namespace, key.Name
+	// The answer is asked for without spec and status: those are known.
+	answer := &metav1.PartialObjectMetadata{}
+	answer.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Service"))
+	answer.Namespace, answer.Name = key.Namespace, key.Name
 	err := a.underLease(ctx, func(ctx context.Context) error {
-		return a.Client.Status().Patch(ctx, s, client.RawPatch(types.MergePatchType, c.patch))
+		return a.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, c.patch))
 	})
 	switch {
 	case errors.Is(err, errLease):
@@ -311,6 +314,7 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 	case err != nil:
 		return nil, fmt.Errorf("writing the status of Service %s: %w", key, err)
 	}
+	s := &corev1.Service{ObjectMeta: answer.ObjectMeta, Spec: c.service.Spec, Status: c.after}
 	if _, err := stripService(s); err != nil {
 		return nil, err
 	}
@@ -321,7 +325,8 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 		if c.event.kind == corev1.EventTypeWarning {
 			a.metrics.failed(c.event.Reason)
 		}
-		a.telling.tell(func() { record(a.Events, s, c.event.kind, c.event.Reason, "Allocate", c.event.Message) })
+		about, event := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion}, *c.event
+		a.telling.tell(func() { record(a.Events, about, event.kind, event.Reason, "Allocate", event.Message) })
 		a.Log.Info(c.event.Message, "service", key.String(), "reason", c.event.Reason)
 	}
 	return s, nil

@@ -51,7 +51,7 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 			return c.List(ctx, list, o...)
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
-			if _, ok := o.(*corev1.Service); !ok {
+			if _, ok := o.(*metav1.PartialObjectMetadata); !ok { // of a Service
 				return c.SubResource(sub).Patch(ctx, o, p, opts...)
 			}
 			if b.patch != nil {

@@ -24,11 +24,12 @@ const maxConditionMessage = 32768
 
 // change is what one write makes of a Service, and how it is told.
 type change struct {
-	service   *corev1.Service // as it was read
-	addresses []netip.Addr    // that it shows afterwards
-	patch     []byte          // JSON merge patch of the status subresource
-	event     *event          // nil where nothing is to be told
-	since     time.Time       // since when it waited for the address that it gets; zero where that is not so
+	service   *corev1.Service      // as it was read
+	addresses []netip.Addr         // that it shows afterwards
+	patch     []byte               // JSON merge patch of the status subresource
+	after     corev1.ServiceStatus // what that makes of the status
+	event     *event               // nil where nothing is to be told
+	since     time.Time            // since when it waited for the address that it gets; zero where that is not so
 }
 
 // event is what an Event on a Service says.
@@ -53,9 +54,11 @@ func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, boo
 		return change{}, false
 	}
 	c := change{service: s, addresses: d.Addresses, event: tell(s, held, d, moved)}
+	c.after = corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer, Conditions: conditions}
 	status := map[string]any{"conditions": conditions}
 	if moved {
-		status["loadBalancer"] = map[string]any{"ingress": ingress(d.Addresses)}
+		c.after.LoadBalancer.Ingress = ingress(d.Addresses)
+		status["loadBalancer"] = map[string]any{"ingress": c.after.LoadBalancer.Ingress}
 	}
 	c.patch = mergePatch(s, annotations, status)
 	return c, true
@@ -77,6 +80,7 @@ func release(s *corev1.Service) (change, bool) {
 	return change{
 		service: s,
 		patch:   mergePatch(s, annotations, status),
+		after:   corev1.ServiceStatus{Conditions: conditions},
 		event: &event{corev1.EventTypeNormal, verdict.Verdict{
 			Reason:  verdict.Released,
 			Message: fmt.Sprintf("the Service is of type %s now, so its address was freed", s.Spec.Type),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -63,6 +65,13 @@ func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, boo
 		}
 	})
 	return errors.Join(errs...)
+}
+
+// collectAt has garbage collected when the heap has grown by that many percent, unless the environment's GOGC says when.
+func collectAt(percent int) {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(percent)
+	}
 }
 
 // logger returns the logger that the flags ask for, and makes the Kubernetes libraries use it.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -12,10 +10,6 @@ import (
 	"github.com/fairlead-lb/fairlead/speaker/layer2"
 	"github.com/fairlead-lb/fairlead/speaker/link"
 )
-
-// gcPercent is how much a speaker's heap may grow before garbage is collected. A speaker at rest makes little of it, and
-// every node's memory counts for more than the time of a collection.
-const gcPercent = 25
 
 func speakerCommand() *cobra.Command {
 	var c common
@@ -30,9 +24,7 @@ func speakerCommand() *cobra.Command {
 			if node == "" {
 				return errors.New("--node-name (or FAIRLEAD_NODE_NAME) is needed: the name of this node's Node object")
 			}
-			if _, set := os.LookupEnv("GOGC"); !set {
-				debug.SetGCPercent(gcPercent)
-			}
+			collectAt(25) // a speaker at rest makes little garbage, and there is one on every node
 			ctx := cmd.Context()
 			log, err := c.logger(cmd.ErrOrStderr())
 			if err != nil {
