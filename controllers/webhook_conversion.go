@@ -39,7 +39,7 @@ func conversions(scheme *runtime.Scheme) (http.Handler, error) {
 	return conversion.NewWebhookHandler(scheme, registry), nil
 }
 
-// stripDefinition keeps of a CustomResourceDefinition how its versions are converted.
+// stripDefinition keeps of a CustomResourceDefinition how its versions are converted, and which are stored.
 func stripDefinition(in any) (any, error) {
 	d, ok := in.(*apiextensionsv1.CustomResourceDefinition)
 	if !ok {
@@ -47,6 +47,6 @@ func stripDefinition(in any) (any, error) {
 	}
 	d.ManagedFields, d.Annotations = nil, nil
 	d.Spec = apiextensionsv1.CustomResourceDefinitionSpec{Conversion: d.Spec.Conversion}
-	d.Status = apiextensionsv1.CustomResourceDefinitionStatus{}
+	d.Status = apiextensionsv1.CustomResourceDefinitionStatus{StoredVersions: d.Status.StoredVersions}
 	return d, nil
 }

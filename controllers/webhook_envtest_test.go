@@ -132,7 +132,7 @@ func (s *hooked) serve(protect Protection) (*replica, uint16) {
 	c := &replica{story: s.story}
 	w := &Webhooks{
 		Host: "localhost", Port: port, Log: c.log.logger(), Namespace: s.config, Class: s.class, Protect: protect, Now: time.Now,
-		configuration: s.configuration, definition: s.definition, names: []string{"localhost"},
+		configuration: s.configuration, definition: s.definition, names: []string{"localhost"}, storageRest: 200 * time.Millisecond,
 	}
 	config := as(s.config + "/" + s.config + "-controller")
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return transport{c, next} })
@@ -409,7 +409,52 @@ func TestBGPPeersAreServedInBothVersions(t *testing.T) {
 		}
 		return ""
 	})
+	s.storedAnew(definition, change, key)
 	c.quiet()
+}
+
+// storedAnew has one BGPPeer stored as v1beta1, as another release did it, and sees it become v1beta2 by itself.
+func (s *hooked) storedAnew(definition *apiextensionsv1.CustomResourceDefinition, change func(string), key client.ObjectKey) {
+	s.t.Helper()
+	stored := func() []string {
+		s.ok(s.admin.Get(s.ctx, client.ObjectKeyFromObject(definition), definition))
+		return definition.Status.StoredVersions
+	}
+	storeAs := func(one, two bool) {
+		change(fmt.Sprintf(`[{"op":"replace","path":"/spec/versions/0/storage","value":%t},{"op":"replace","path":"/spec/versions/1/storage","value":%t}]`, one, two))
+	}
+	storeAs(true, false)
+	var two v1beta2.BGPPeer
+	s.eventually(func() string { // until the API server stores as it was told
+		s.ok(s.user.Get(s.ctx, key, &two))
+		metav1.SetMetaDataLabel(&two.ObjectMeta, "touched", time.Now().Format("150405.000000000"))
+		if err := s.user.Update(s.ctx, &two); err != nil {
+			return err.Error()
+		}
+		if !slices.Contains(stored(), "v1beta1") {
+			return "nothing is stored as v1beta1"
+		}
+		return ""
+	})
+	storeAs(false, true)
+	s.eventually(func() string {
+		if got := stored(); !slices.Equal(got, []string{"v1beta2"}) {
+			return fmt.Sprintf("stored are %v", got)
+		}
+		return ""
+	})
+	// What is stored as v1beta2 is read as it is: without conversion too.
+	change(`[{"op":"replace","path":"/spec/versions/0/served","value":false},{"op":"replace","path":"/spec/conversion","value":{"strategy":"None"}}]`)
+	s.eventually(func() string {
+		two = v1beta2.BGPPeer{}
+		if err := s.user.Get(s.ctx, key, &two); err != nil {
+			return err.Error()
+		}
+		if two.Spec.VRFName != "red" {
+			return fmt.Sprintf("read without conversion: %+v", two)
+		}
+		return ""
+	})
 }
 
 // alwaysAnswers returns an error when the API server once could not ask the webhooks, or was content without them.

@@ -38,9 +38,10 @@ type Webhooks struct {
 	Protect   Protection
 	Now       func() time.Time
 
-	configuration string   // WebhookConfiguration, but in tests
-	definition    string   // bgppeersDefinition, but in tests
-	names         []string // by which the API server calls, beside the Service's
+	configuration string        // WebhookConfiguration, but in tests
+	definition    string        // bgppeersDefinition, but in tests
+	names         []string      // by which the API server calls, beside the Service's
+	storageRest   time.Duration // storageRest, but in tests
 	serving       serving
 }
 
@@ -90,6 +91,10 @@ func (w *Webhooks) SetUp(m ctrl.Manager) error {
 	}
 	if err := run(m, "webhook-rotation", true, r,
 		&corev1.Secret{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}, &apiextensionsv1.CustomResourceDefinition{}); err != nil {
+		return err
+	}
+	stored := &storage{client: m.GetClient(), uncached: m.GetAPIReader(), log: w.Log, definition: w.definition, rest: cmp.Or(w.storageRest, storageRest)}
+	if err := run(m, "bgppeer-storage", true, stored, &apiextensionsv1.CustomResourceDefinition{}); err != nil {
 		return err
 	}
 	return m.AddReadyzCheck("webhooks", w.serving.ready)
