@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 )
@@ -24,6 +25,16 @@ type Objects struct {
 	L2Advertisements    []v1beta1.L2Advertisement
 	AddressPolicies     []v1alpha1.AddressPolicy
 	AddressReservations []v1alpha1.AddressReservation
+	BGPPeers            []v1beta2.BGPPeer
+	BGPAdvertisements   []v1beta1.BGPAdvertisement
+	BFDProfiles         []v1beta1.BFDProfile
+	Communities         []v1beta1.Community
+
+	// Secrets are those that BGPPeers name, as far as they exist.
+	Secrets map[SecretKey]Secret
+	// SecretsUnread: the Secrets were not read, as by who only checks manifests. Nothing is told about those that are named,
+	// and the peers that name one wait.
+	SecretsUnread bool
 }
 
 // Compile turns the objects into a Policy. It never fails as a whole: an object that is bad keeps its value from the
@@ -59,11 +70,11 @@ func Compile(objects Objects, last *Policy) (*Policy, []Problem) {
 		p.L2Ads = append(p.L2Ads, c.l2Ad(&objects.L2Advertisements[i], pools, last))
 	}
 	slices.SortFunc(p.L2Ads, func(a, b L2Ad) int { return cmp.Compare(a.Name, b.Name) })
+	c.bgp(p, objects, pools, last)
 
-	slices.SortFunc(c.problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Object.Kind, b.Object.Kind), cmp.Compare(a.Object.Name, b.Object.Name), cmp.Compare(a.Message, b.Message))
-	})
-	return p, slices.Compact(c.problems) // a range that stands three times is told once
+	slices.SortFunc(c.problems, compareProblems)
+	p.problems = slices.Compact(c.problems) // a range that stands three times is told once
+	return p, slices.Clone(p.problems)
 }
 
 // compiler collects problems.
@@ -201,55 +212,65 @@ func owners(pools []Pool) []owner {
 // l2Ad compiles one advertisement; a bad one keeps its last value, and otherwise announces nothing.
 func (c *compiler) l2Ad(o *v1beta1.L2Advertisement, pools []v1beta1.IPAddressPool, last *Policy) L2Ad {
 	id := ref("L2Advertisement", o)
-	ofPools, ok1 := c.selectors(id, "spec.ipAddressPoolSelectors", o.Spec.IPAddressPoolSelectors)
-	nodes, ok2 := c.selectors(id, "spec.nodeSelectors", o.Spec.NodeSelectors)
-	services, ok3 := c.selectors(id, "spec.serviceSelectors", o.Spec.ServiceSelectors)
-	preferred, ok4 := c.preferences(id, o.Spec.PreferredNodeSelectors)
-	ad := L2Ad{
-		Name:       o.Name,
-		UID:        string(o.UID),
-		AllPools:   len(o.Spec.IPAddressPools)+len(ofPools) == 0,
-		Pools:      c.poolsOf(id, o, ofPools, pools),
-		Nodes:      nodes,
-		Services:   services,
-		Interfaces: slices.Clone(o.Spec.Interfaces),
-		Preferred:  preferred,
+	c.tellUnknownPools(id, o.Spec.IPAddressPools, pools)
+	scope, ok1 := c.scope(id, scopeSpec{o.Spec.IPAddressPools, o.Spec.IPAddressPoolSelectors, o.Spec.NodeSelectors, o.Spec.ServiceSelectors}, pools)
+	preferred, ok2 := c.preferences(id, o.Spec.PreferredNodeSelectors)
+	if ok1 && ok2 {
+		return L2Ad{Ref: id, Scope: scope, Interfaces: slices.Clone(o.Spec.Interfaces), Preferred: preferred}
 	}
-	if ok1 && ok2 && ok3 && ok4 {
-		return ad
-	}
-	return lastL2Ad(last, o)
+	return lastL2Ad(last, id)
 }
 
-// poolsOf returns the names of the pools that the advertisement names or selects, sorted. An unknown one stays in the
+// scopeSpec is what the two kinds of advertisements say alike.
+type scopeSpec struct {
+	pools                             []string
+	poolSelectors, nodes, forServices []metav1.LabelSelector
+}
+
+func (c *compiler) scope(id Ref, spec scopeSpec, pools []v1beta1.IPAddressPool) (Scope, bool) {
+	ofPools, ok1 := c.selectors(id, "spec.ipAddressPoolSelectors", spec.poolSelectors)
+	nodes, ok2 := c.selectors(id, "spec.nodeSelectors", spec.nodes)
+	services, ok3 := c.selectors(id, "spec.serviceSelectors", spec.forServices)
+	return Scope{
+		AllPools: len(spec.pools)+len(ofPools) == 0,
+		Pools:    poolsOf(spec.pools, ofPools, pools),
+		Nodes:    nodes,
+		Services: services,
+	}, ok1 && ok2 && ok3
+}
+
+// poolsOf returns the names of the pools that an advertisement names or selects, sorted. An unknown one stays in the
 // list: it may be one that was just deleted and whose addresses are still in use.
-func (c *compiler) poolsOf(id Ref, o *v1beta1.L2Advertisement, selected []labels.Selector, pools []v1beta1.IPAddressPool) []string {
-	var names []string
+func poolsOf(named []string, selected []labels.Selector, pools []v1beta1.IPAddressPool) []string {
+	names := slices.Clone(named)
 	for i := range pools {
-		if slices.Contains(o.Spec.IPAddressPools, pools[i].Name) || matchesAny(selected, pools[i].Labels) {
+		if matchesAny(selected, pools[i].Labels) {
 			names = append(names, pools[i].Name)
 		}
 	}
-	for _, name := range o.Spec.IPAddressPools {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// tellUnknownPools tells the pools that an advertisement names and that do not exist.
+func (c *compiler) tellUnknownPools(id Ref, named []string, pools []v1beta1.IPAddressPool) {
+	for _, name := range named {
+		if !slices.ContainsFunc(pools, func(p v1beta1.IPAddressPool) bool { return p.Name == name }) {
 			c.report(id, verdict.UnknownReference, "%s names pool %q, which does not exist: create it or correct the name", id, name)
 		}
 	}
-	slices.Sort(names)
-	return names
 }
 
 // lastL2Ad returns the last good value of a bad advertisement, or one that selects no pool.
-func lastL2Ad(last *Policy, o *v1beta1.L2Advertisement) L2Ad {
+func lastL2Ad(last *Policy, id Ref) L2Ad {
 	if last != nil {
 		for _, ad := range last.L2Ads {
-			if ad.Name == o.Name && ad.UID == string(o.UID) {
+			if ad.Ref == id {
 				return ad
 			}
 		}
 	}
-	return L2Ad{Name: o.Name, UID: string(o.UID)}
+	return L2Ad{Ref: id}
 }
 
 func (c *compiler) preferences(id Ref, in []v1beta1.PreferredNodeSelector) (out []Preference, ok bool) {

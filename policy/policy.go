@@ -21,8 +21,13 @@ type Policy struct {
 	// AddressPolicies say how the pools give their addresses.
 	AddressPolicies []AddressPolicy // by name
 	Reservations    []Reservation   // by name
+	Peers           []Peer          // by name
+	BGPAds          []BGPAd         // by name
 
-	owners []owner // every range of every pool, by first address
+	owners      []owner        // every range of every pool, by first address
+	bfdProfiles []bfdProfile   // by name
+	aliases     []communitySet // by name
+	problems    []Problem      // that Compile told, sorted
 }
 
 // owner is one range and the pool that owns it.
@@ -61,14 +66,10 @@ type Tenants struct {
 
 // L2Ad is an L2Advertisement.
 type L2Ad struct {
-	Name       string
-	UID        string
-	AllPools   bool              // no pool is named and none selected
-	Pools      []string          // otherwise: the pools that are named or selected, by name
-	Nodes      []labels.Selector // any of them; none means every node
-	Services   []labels.Selector // any of them; none means every Service
-	Interfaces []string          // names; none means every usable interface
-	Preferred  []Preference      // scores that add up
+	Ref
+	Scope
+	Interfaces []string     // names; none means every usable interface
+	Preferred  []Preference // scores that add up
 }
 
 // Preference adds a weight (1 to 100) to every node that the selector matches.
@@ -87,6 +88,16 @@ func (r Ref) String() string { return fmt.Sprintf("%s %q", r.Kind, r.Name) }
 type Problem struct {
 	Object Ref
 	verdict.Verdict
+}
+
+func compareProblems(a, b Problem) int {
+	return cmp.Or(cmp.Compare(a.Object.Kind, b.Object.Kind), cmp.Compare(a.Object.Name, b.Object.Name), cmp.Compare(a.Message, b.Message))
+}
+
+// Told says whether Compile told the problem, so that one that is found later need not be told again.
+func (p *Policy) Told(x Problem) bool {
+	_, ok := slices.BinarySearchFunc(p.problems, x, compareProblems)
+	return ok
 }
 
 // PoolOf returns the pool that owns the address.
@@ -193,20 +204,6 @@ func buggy(a netip.Addr) bool {
 	return last == 0 || last == 255
 }
 
-// SelectsPool says whether the advertisement is for addresses of the pool.
-func (a *L2Ad) SelectsPool(name string) bool {
-	_, ok := slices.BinarySearch(a.Pools, name)
-	return ok || a.AllPools
-}
-
-// SelectsService says whether the advertisement is for a Service with these labels.
-func (a *L2Ad) SelectsService(l labels.Set) bool {
-	return len(a.Services) == 0 || matchesAny(a.Services, l)
-}
-
-// SelectsNode says whether the advertisement lets a node with these labels announce.
-func (a *L2Ad) SelectsNode(l labels.Set) bool { return len(a.Nodes) == 0 || matchesAny(a.Nodes, l) }
-
 // SelectsInterface says whether the advertisement lets the interface carry announcements.
 func (a *L2Ad) SelectsInterface(name string) bool {
 	return len(a.Interfaces) == 0 || slices.Contains(a.Interfaces, name)
@@ -221,8 +218,4 @@ func (a *L2Ad) Score(l labels.Set) int64 {
 		}
 	}
 	return sum
-}
-
-func matchesAny(selectors []labels.Selector, l labels.Set) bool {
-	return slices.ContainsFunc(selectors, func(s labels.Selector) bool { return s.Matches(l) })
 }

@@ -6,14 +6,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"pgregory.net/rapid"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 )
 
 func drawAddress(t *rapid.T) netip.Addr {
@@ -56,7 +59,58 @@ func drawObjects(t *rapid.T) (o Objects) {
 		}
 		o.AddressReservations = append(o.AddressReservations, r)
 	}
+	drawBGP(t, &o, names)
 	return o
+}
+
+// drawBGP draws peers, advertisements and what they name, some of them bad.
+func drawBGP(t *rapid.T, o *Objects, pools *rapid.Generator[string]) {
+	few := rapid.SampledFrom([]string{"a", "b", "c"})
+	selectors := rapid.SliceOfN(rapid.SampledFrom([]metav1.LabelSelector{is("zone", "one"), is("zone", "two"), bad}), 0, 1)
+	age := rapid.IntRange(0, 2)
+	interval := rapid.Ptr(rapid.SampledFrom([]uint32{5, 10, 300}), true)
+	duration := rapid.Ptr(rapid.Map(rapid.Int64Range(-1, 200), func(n int64) metav1.Duration {
+		return metav1.Duration{Duration: time.Duration(n) * 700 * time.Millisecond}
+	}), true)
+	for _, name := range rapid.SliceOfNDistinct(few, 0, 3, rapid.ID).Draw(t, "peers") {
+		p := peer(name, with(func(s *peerSpec) {
+			s.MyASN, s.PeerASN = rapid.Uint32Range(0, 2).Draw(t, "my AS"), rapid.Uint32Range(0, 2).Draw(t, "peer's AS")
+			s.DynamicASN = v1beta2.DynamicASN(rapid.SampledFrom([]string{"", "internal", "x"}).Draw(t, "dynamic"))
+			s.PeerAddress = rapid.SampledFrom([]string{"", "10.0.0.1", "10.0.0.2", "fd00::1", "x"}).Draw(t, "address")
+			s.Interface = rapid.SampledFrom([]string{"", "eth0"}).Draw(t, "interface")
+			s.SourceAddress = rapid.SampledFrom([]string{"", "10.0.0.9", "fd00::9"}).Draw(t, "source")
+			s.BFDProfile = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "profile")
+			s.PasswordSecret.Name = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "secret")
+			s.HoldTime, s.KeepaliveTime, s.ConnectTime = duration.Draw(t, "hold"), duration.Draw(t, "keepalive"), duration.Draw(t, "connect")
+			s.EBGPMultiHop = rapid.Bool().Draw(t, "multihop")
+			s.NodeSelectors = selectors.Draw(t, "nodes")
+		}))
+		p.CreationTimestamp = at(age.Draw(t, "age"))
+		o.BGPPeers = append(o.BGPPeers, p)
+	}
+	for _, name := range rapid.SliceOfNDistinct(few, 0, 3, rapid.ID).Draw(t, "BGP ads") {
+		a := bgpAd(name, saying(func(s *bgpAdSpec) {
+			s.LocalPref = rapid.Uint32Range(0, 2).Draw(t, "localPref")
+			s.AggregationLength = rapid.Ptr(rapid.Int32Range(0, 33), true).Draw(t, "length")
+			s.IPAddressPools = rapid.SliceOfN(pools, 0, 2).Draw(t, "named")
+			s.Communities = rapid.SliceOfN(rapid.SampledFrom([]string{"1:1", "one", "two", "1:x"}), 0, 2).Draw(t, "communities")
+			s.Peers = rapid.SliceOfN(few, 0, 2).Draw(t, "to")
+			s.NodeSelectors, s.ServiceSelectors = selectors.Draw(t, "nodes"), selectors.Draw(t, "services")
+		}))
+		a.CreationTimestamp = at(age.Draw(t, "age"))
+		o.BGPAdvertisements = append(o.BGPAdvertisements, a)
+	}
+	for _, name := range rapid.SliceOfNDistinct(few, 0, 2, rapid.ID).Draw(t, "communities") {
+		x := aliases(name, rapid.SliceOfN(rapid.SampledFrom([]string{"one=1:1", "one=2:2", "two=3:3", "two=x", "=1:1"}), 0, 3).Draw(t, "aliases")...)
+		x.CreationTimestamp = at(age.Draw(t, "age"))
+		o.Communities = append(o.Communities, x)
+	}
+	for _, name := range rapid.SliceOfNDistinct(few, 0, 2, rapid.ID).Draw(t, "profiles") {
+		o.BFDProfiles = append(o.BFDProfiles, v1beta1.BFDProfile{ObjectMeta: meta(name), Spec: v1beta1.BFDProfileSpec{TransmitInterval: interval.Draw(t, "interval")}})
+	}
+	if rapid.Bool().Draw(t, "secrets") {
+		o.Secrets = map[SecretKey]Secret{{"metallb-system", "a"}: {corev1.SecretTypeBasicAuth, "x"}}
+	}
 }
 
 func drawRange(t *rapid.T) string {
@@ -105,8 +159,8 @@ func TestNothingIsLostWherePoolsOverlap(t *testing.T) {
 
 func TestCompileDoesNotDependOnTheOrder(t *testing.T) {
 	equal := cmp.Options{
-		cmp.AllowUnexported(Policy{}, Pool{}, owner{}, Space{}, AddressPolicy{}, Quota{}, Reservation{}),
-		cmpopts.EquateComparable(netip.Addr{}),
+		cmp.AllowUnexported(Policy{}, Pool{}, owner{}, Space{}, AddressPolicy{}, Quota{}, Reservation{}, BGPAd{}, hostRoutes{}, bfdProfile{}, communitySet{}, alias{}),
+		cmpopts.EquateComparable(netip.Addr{}, Communities{}),
 		cmp.Comparer(func(a, b labels.Selector) bool { return fmt.Sprint(a) == fmt.Sprint(b) }),
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -118,6 +172,11 @@ func TestCompileDoesNotDependOnTheOrder(t *testing.T) {
 			L2Advertisements:    rapid.Permutation(objects.L2Advertisements).Draw(t, "ads"),
 			AddressPolicies:     rapid.Permutation(objects.AddressPolicies).Draw(t, "policies"),
 			AddressReservations: rapid.Permutation(objects.AddressReservations).Draw(t, "reservations"),
+			BGPPeers:            rapid.Permutation(objects.BGPPeers).Draw(t, "peers"),
+			BGPAdvertisements:   rapid.Permutation(objects.BGPAdvertisements).Draw(t, "BGP ads"),
+			BFDProfiles:         rapid.Permutation(objects.BFDProfiles).Draw(t, "profiles"),
+			Communities:         rapid.Permutation(objects.Communities).Draw(t, "communities"),
+			Secrets:             objects.Secrets,
 		}
 		p2, problems2 := Compile(shuffled, last)
 		if diff := cmp.Diff(p, p2, equal) + cmp.Diff(problems, problems2); diff != "" {
@@ -168,6 +227,48 @@ func TestCompileLeavesItsInputsAlone(t *testing.T) {
 		Compile(drawObjects(t), last)
 		if text(last) != before {
 			t.Fatalf("the last Policy was %s and is %s", before, text(last))
+		}
+	})
+}
+
+// TestPeersAreValidOrWait: what is in force can be carried out as it stands, whatever the objects say.
+func TestPeersAreValidOrWait(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		last, _ := Compile(drawObjects(t), nil)
+		p, problems := Compile(drawObjects(t), last)
+		for _, x := range p.Peers {
+			told := slices.ContainsFunc(problems, func(y Problem) bool { return y.Object == x.Ref && y.Verdict == x.Waiting })
+			good := x.MyASN > 0 && (x.PeerASN > 0) == (x.ASN == ASNGiven) && x.Address.IsValid() == (x.Interface == "") && x.Port > 0 &&
+				(x.HoldTime == 0 || x.HoldTime >= 3*time.Second) && x.KeepaliveTime <= x.HoldTime && x.HoldTime%time.Second == 0 &&
+				x.KeepaliveTime%time.Second == 0 && (x.KeepaliveTime > 0) == (x.HoldTime > 0) && x.ConnectTime >= time.Second && (x.IPv4 || x.IPv6)
+			if x.InForce() && !good || !x.InForce() && !told {
+				t.Fatalf("%+v (%v)", x, problems)
+			}
+		}
+		for _, a := range p.BGPAds {
+			told := slices.ContainsFunc(problems, func(y Problem) bool { return y.Object == a.Ref && y.Verdict == a.Waiting })
+			if a.InForce() && (a.Length4 < 1 || a.Length4 > 32 || a.Length6 < 1 || a.Length6 > 128) || !a.InForce() && !told {
+				t.Fatalf("%+v (%v)", a, problems)
+			}
+		}
+	})
+}
+
+// TestWhatIsGoodStaysInForce: an object that is in force stays so while it is there, whatever becomes of it.
+func TestWhatIsGoodStaysInForce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		last, _ := Compile(drawObjects(t), nil)
+		p, _ := Compile(drawObjects(t), last)
+		for _, was := range last.Peers {
+			if now, ok := p.Peer(was.Name); ok && was.InForce() && !now.InForce() {
+				t.Fatalf("%s was in force and waits: %s", was.Ref, now.Waiting)
+			}
+		}
+		for i := range last.BGPAds {
+			was := &last.BGPAds[i]
+			if now, ok := find(p.BGPAds, was.Ref, (*BGPAd).ref); ok && was.InForce() && !now.InForce() {
+				t.Fatalf("%s was in force and waits: %s", was.Ref, now.Waiting)
+			}
 		}
 	})
 }

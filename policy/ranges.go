@@ -157,3 +157,20 @@ func (r Range) overlap(o Range) Range {
 	}
 	return r
 }
+
+// widest returns the length of the shortest prefix all of whose addresses the range holds.
+func (r Range) widest() int {
+	for bits := range r.From.BitLen() {
+		p := netip.PrefixFrom(r.From, bits).Masked()
+		if p.Addr() != r.From { // the first such prefix that begins in the range
+			next := lastOf(p).Next()
+			if p = netip.PrefixFrom(next, bits); !next.IsValid() {
+				continue
+			}
+		}
+		if r.Contains(p.Addr()) && r.Contains(lastOf(p)) {
+			return bits
+		}
+	}
+	return r.From.BitLen()
+}

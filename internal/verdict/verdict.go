@@ -64,7 +64,21 @@ const (
 	UnknownReference Reason = "UnknownReference"
 	// InvalidValue: a value is out of its range, or two fields contradict each other.
 	InvalidValue Reason = "InvalidValue"
+	// DuplicateName: a name is given twice that may be given once.
+	DuplicateName Reason = "DuplicateName"
+	// DuplicatePeer: two BGPPeers are for one neighbor on one node; the older one has the session.
+	DuplicatePeer Reason = "DuplicatePeer"
+	// ConflictingAdvertisements: two BGPAdvertisements give one route different values; the older one decides.
+	ConflictingAdvertisements Reason = "ConflictingAdvertisements"
+	// UnusableSecret: the Secret that is named is not of the type or has not the key that is needed.
+	UnusableSecret Reason = "UnusableSecret"
+	// NoEffect: a value is given that changes nothing.
+	NoEffect Reason = "NoEffect"
 )
+
+// Warns says whether a problem of this reason leaves the object in force as it stands, as far as it can be: it is told,
+// but nothing is stale and no change is refused for it.
+func (r Reason) Warns() bool { return r == UnknownReference || r == NoEffect }
 
 // Reasons for the conditions of an AddressPolicy and an AddressReservation, beside those for problems and allocations.
 const (
@@ -78,7 +92,7 @@ const (
 	Bound Reason = "Bound"
 )
 
-// Reasons for the announcement of an address by layer 2.
+// Reasons for the announcement of an address, by layer 2 or by BGP.
 const (
 	// Announced: this node announces the address.
 	Announced Reason = "nodeAssigned"
@@ -90,8 +104,23 @@ const (
 	NoEndpoints Reason = "NoEndpoints"
 	// NoEligibleNode: no live node fulfils what the advertisements and the Service ask for.
 	NoEligibleNode Reason = "NoEligibleNode"
-	// NoInterface: this node was elected, but has no interface that the advertisements allow.
+	// NoInterface: this node was elected, or all nodes are out, for want of an interface that the advertisements allow.
 	NoInterface Reason = "NoInterface"
+	// SharedElsewhere: another Service that shares the address decides which node announces it, and this one may not be
+	// announced from there.
+	SharedElsewhere Reason = "SharedElsewhere"
+	// NotProgrammed: the address has ipMode Proxy, and nothing in this node's, or in any node's, kernel serves it.
+	NotProgrammed Reason = "NotProgrammed"
+	// NodeExcluded: this node is excluded, out of service, without network or unknown.
+	NodeExcluded Reason = "NodeExcluded"
+	// NodeNotSelected: no advertisement for the address selects this node.
+	NodeNotSelected Reason = "NodeNotSelected"
+	// NoLocalEndpoints: externalTrafficPolicy is Local, and no endpoint on this node is serving.
+	NoLocalEndpoints Reason = "NoLocalEndpoints"
+	// NoPeer: this node has no BGP session that the advertisements allow and that carries the address's family.
+	NoPeer Reason = "NoPeer"
+	// AdvertisementWaits: every advertisement for the address is bad or waits for what it names.
+	AdvertisementWaits Reason = "AdvertisementWaits"
 )
 
 // Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value
