@@ -46,7 +46,11 @@ func stripDefinition(in any) (any, error) {
 		return in, nil
 	}
 	d.ManagedFields, d.Annotations = nil, nil
-	d.Spec = apiextensionsv1.CustomResourceDefinitionSpec{Conversion: d.Spec.Conversion}
+	var versions []apiextensionsv1.CustomResourceDefinitionVersion
+	for _, v := range d.Spec.Versions {
+		versions = append(versions, apiextensionsv1.CustomResourceDefinitionVersion{Name: v.Name, Storage: v.Storage})
+	}
+	d.Spec = apiextensionsv1.CustomResourceDefinitionSpec{Conversion: d.Spec.Conversion, Versions: versions}
 	d.Status = apiextensionsv1.CustomResourceDefinitionStatus{StoredVersions: d.Status.StoredVersions}
 	return d, nil
 }
