@@ -38,7 +38,7 @@ func TestGratuitousScheduleOfANewAddress(t *testing.T) {
 		}
 		time.Sleep(3500 * time.Millisecond)
 		b.apply(t, on0, on0v6) // again the same: changes nothing
-		time.Sleep(time.Minute)
+		time.Sleep(3 * time.Minute)
 		var at []time.Duration
 		for _, f := range b.network.take() {
 			at = append(at, f.at.Round(time.Millisecond))
@@ -48,17 +48,44 @@ func TestGratuitousScheduleOfANewAddress(t *testing.T) {
 			d := time.Duration(s+1) * time.Second
 			want = append(want, d, d, d)
 		}
+		for m := range 2 { // refreshed; without jitter in the test
+			d := 5*time.Second + time.Duration(m+1)*time.Minute
+			want = append(want, d, d, d)
+		}
 		if diff := cmp.Diff(want, at); diff != "" {
 			t.Errorf("repetitions at (-want +got):\n%s", diff)
 		}
-		if n, _ := b.metric(t, "metallb_layer2_gratuitous_sent", vip4.String()); n != 12 {
-			t.Errorf("%v gratuitous frames are counted, want 12", n)
+		if n, _ := b.metric(t, "metallb_layer2_gratuitous_sent", vip4.String()); n != 16 {
+			t.Errorf("%v gratuitous frames are counted, want 16", n)
 		}
 	})
 }
 
+func TestRefreshHasJitterAndCanBeOff(t *testing.T) {
+	for _, test := range []struct {
+		random float64
+		every  time.Duration
+		want   time.Duration // of the first refresh after the last repetition
+	}{{0, 0, 45 * time.Second}, {0.999999, 0, 75 * time.Second}, {0.5, 20 * time.Second, 20 * time.Second}, {0.5, -1, 0}} {
+		inBubble(t, Config{RefreshEvery: test.every}, func(t *testing.T, b *bench) {
+			b.network.setRandom(test.random)
+			b.apply(t, on0)
+			time.Sleep(5500 * time.Millisecond)
+			b.network.take()
+			time.Sleep(10 * time.Minute)
+			var got time.Duration
+			if frames := b.network.take(); len(frames) > 0 {
+				got = frames[0].at - 5*time.Second
+			}
+			if got.Round(time.Millisecond*10) != test.want {
+				t.Errorf("refreshed %v after the last repetition, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func TestGratuitousStopsWithTheAddress(t *testing.T) {
-	inBubble(t, Config{}, func(t *testing.T, b *bench) {
+	inBubble(t, Config{RefreshEvery: -1}, func(t *testing.T, b *bench) {
 		b.apply(t, on0, next0)
 		time.Sleep(1500 * time.Millisecond)
 		b.apply(t, next0)
@@ -92,6 +119,106 @@ func TestGratuitousIsPacedAndNewAddressesGoFirst(t *testing.T) {
 		b.apply(t, append(many, on0)...)
 		if d := time.Since(start); d > 10*time.Millisecond {
 			t.Errorf("one more address waited %v behind repetitions", d)
+		}
+	})
+}
+
+// many returns n IPv4 announcements on eth0.
+func many(n int) []plan.Announcement {
+	var out []plan.Announcement
+	for a, i := netip.MustParseAddr("10.0.0.1"), 0; i < n; a, i = a.Next(), i+1 {
+		out = append(out, plan.Announcement{Address: a, Link: eth0})
+	}
+	return out
+}
+
+func TestFiveThousandAddressesGoOutInTwoSeconds(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, b *bench) {
+		start := time.Now()
+		b.apply(t, many(5000)...)
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("took %v", d)
+		}
+		perSecond := map[time.Duration]int{}
+		for _, f := range b.network.take() {
+			perSecond[f.at.Truncate(time.Second)]++
+		}
+		for at, n := range perSecond {
+			if n > 8000+burst(8000) {
+				t.Errorf("%d frames in the second that begins at %v", n, at)
+			}
+		}
+	})
+}
+
+func TestWhatWasAskedForLastGoesFirst(t *testing.T) {
+	inBubble(t, Config{FrameRate: 100}, func(t *testing.T, b *bench) {
+		all := many(50)
+		b.apply(t, on0)
+		var watched []netip.Addr
+		for _, a := range all {
+			watched = append(watched, a.Address)
+		}
+		if err := b.Watch(t.Context(), watched); err != nil {
+			t.Fatal(err)
+		}
+		c := b.network.conn(eth0, familyARP)
+		for _, i := range []int{30, 10, 20} {
+			time.Sleep(time.Second)
+			c.frames <- arpRequest(host4, all[i].Address)
+		}
+		synctest.Wait()
+		b.apply(t) // what was seen outlives the socket
+		b.network.take()
+		done := make(chan error)
+		go func() { done <- b.Apply(t.Context(), all) }()
+		time.Sleep(500 * time.Millisecond)
+		b.network.conn(eth0, familyARP).frames <- arpRequest(host4, all[45].Address)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		order := announcedOrder(b.network.take())
+		if want := []netip.Addr{all[20].Address, all[10].Address, all[30].Address, all[0].Address}; !slices.Equal(order[:4], want) {
+			t.Errorf("the first are %v, want %v", order[:4], want)
+		}
+		if at := slices.Index(order, all[45].Address); at < 4 || at > 35 {
+			t.Errorf("the one that was asked for while it waited was number %d", at)
+		}
+		if len(order) != len(all) {
+			t.Errorf("%d were announced", len(order))
+		}
+	})
+}
+
+// announcedOrder returns the addresses of gratuitous ARP requests in the order of their first.
+func announcedOrder(frames []sentFrame) []netip.Addr {
+	var order []netip.Addr
+	for _, f := range frames {
+		if a := netip.AddrFrom4([4]byte(f.frame[28:32])); f.frame[21] == 1 && !slices.Contains(order, a) {
+			order = append(order, a)
+		}
+	}
+	return order
+}
+
+func TestAFloodOfWatchedAddressesIsNotListenedTo(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, b *bench) {
+		b.apply(t, on0)
+		if err := b.Watch(t.Context(), []netip.Addr{host4}); err != nil {
+			t.Fatal(err)
+		}
+		c := b.network.conn(eth0, familyARP)
+		wide := c.filterSize()
+		for range watchedPerRest {
+			c.frames <- arpRequest(vip4.Next(), host4)
+		}
+		synctest.Wait()
+		if c.filterSize() >= wide {
+			t.Error("they are still let through")
+		}
+		time.Sleep(watchRest + time.Second)
+		if c.filterSize() != wide {
+			t.Error("they are not let through after a rest")
 		}
 	})
 }

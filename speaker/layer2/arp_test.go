@@ -57,17 +57,22 @@ func TestAnswerARP(t *testing.T) {
 		{"a frame with a VLAN tag", patch(request, 12, 0x81, 0x00), reasonNoRequest},
 		{"a frame to another host", patch(request, 0, hostMAC[:]...), reasonDestination},
 		{"a frame to a multicast group", patch(request, 0, 1, 0, 0x5e, 0, 0, 1), reasonDestination},
-		{"hardware type IEEE 802", patch(request, 14, 0, 6), reasonMalformed},
+		{"hardware type IEEE 802", patch(request, 14, 0, 6), reasonHardwareType},
 		{"protocol type IPv6", patch(request, 16, 0x86, 0xdd), reasonMalformed},
-		{"hardware length 255", patch(request, 18, 255), reasonMalformed},
-		{"hardware length 0", patch(request, 18, 0), reasonMalformed},
-		{"protocol length 16", patch(request, 19, 16), reasonMalformed},
+		{"hardware length 255", patch(request, 18, 255), reasonLength},
+		{"hardware length 0", patch(request, 18, 0), reasonLength},
+		{"protocol length 16", patch(request, 19, 16), reasonLength},
 		{"a reply", patch(request, 21, 2), reasonNoRequest},
 		{"a RARP request", patch(request, 21, 3), reasonNoRequest},
 		{"a request for another address", arpRequest(host4, vip4.Next()), reasonNotOurs},
 		{"our own request", patch(request, 22, ourMAC[:]...), reasonOwn},
 		{"our own announcement", gratuitousARP(vip4, ourMAC)[0], reasonOwn},
-		{"another speaker's announcement", gratuitousARP(vip4, hostMAC)[0], reasonAnnouncement},
+		{"another speaker's announcement", gratuitousARP(vip4, hostMAC)[0], reasonConflict},
+		{"another host's announcement in reply form", gratuitousARP(vip4, hostMAC)[1], reasonConflict},
+		{"an answer by another host", patch(patch(arpRequest(vip4, host4), 21, 2), 0, ourMAC[:]...), reasonConflict},
+		{"a request by a host that has our address", arpRequest(vip4, host4), reasonConflict},
+		{"our own answer", patch(gratuitousARP(vip4, ourMAC)[1], 21, 2), reasonOwn},
+		{"a reply of a group MAC", patch(gratuitousARP(vip4, hostMAC)[1], 22, 1), reasonSender},
 		{"a sender with a group MAC", patch(request, 22, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), reasonSender},
 		{"a sender without a MAC", patch(request, 22, 0, 0, 0, 0, 0, 0), reasonSender},
 		{"a sender with a multicast address", arpRequest(netip.MustParseAddr("224.0.0.1"), vip4), reasonSender},
@@ -84,6 +89,32 @@ func TestAnswerARP(t *testing.T) {
 				t.Errorf("target is %v, want %v", got.target, vip4)
 			}
 		})
+	}
+}
+
+func TestClaims(t *testing.T) {
+	other6 := macAddr{2, 0, 0, 0, 0, 0x77}
+	tests := []struct {
+		name   string
+		family family
+		frame  []byte
+		want   claim
+	}{
+		{"an announcement in request form", familyARP, gratuitousARP(vip4, hostMAC)[0], claim{vip4, hostMAC, true}},
+		{"an announcement in reply form", familyARP, gratuitousARP(vip4, hostMAC)[1], claim{vip4, hostMAC, true}},
+		{"a reply", familyARP, patch(arpRequest(vip4, host4), 21, 2), claim{vip4, hostMAC, true}},
+		{"a request from our address", familyARP, arpRequest(vip4, host4), claim{vip4, hostMAC, false}},
+		{"a probe", familyARP, arpRequest(netip.IPv4Unspecified(), vip4), claim{}},
+		{"an honest request", familyARP, arpRequest(host4, vip4), claim{}},
+		{"an unsolicited advertisement", familyNDP, gratuitousNDP(vip6, hostMAC)[0], claim{vip6, hostMAC, true}},
+		{"an advertisement for another MAC than it comes from", familyNDP, patch(gratuitousNDP(vip6, other6)[0], 6, hostMAC[:]...), claim{vip6, other6, true}},
+		{"a solicited advertisement to all", familyNDP, resum(patch(gratuitousNDP(vip6, hostMAC)[0], 58, 0x60)), claim{}},
+		{"a solicitation", familyNDP, resolution(vip6), claim{}},
+	}
+	for _, test := range tests {
+		if got := test.family.answer(test.frame, ourMAC, ours).claim; got != test.want {
+			t.Errorf("%s: claim is %+v, want %+v", test.name, got, test.want)
+		}
 	}
 }
 

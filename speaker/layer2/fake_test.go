@@ -33,6 +33,8 @@ type network struct {
 	gone    map[int]bool // interfaces that do not exist any more
 	sendErr error        // of every write
 	start   time.Time
+	sleep   time.Duration // how long the process did not run
+	random  float64       // what is drawn
 }
 
 type sentFrame struct {
@@ -47,13 +49,41 @@ type fakeConn struct {
 	segment
 	filter []bpf.RawInstruction
 	frames chan []byte
+	others chan []byte // of PACKET_OTHERHOST
 	errs   chan error
 	closed chan struct{}
 	reads  int
 }
 
 func newNetwork() *network {
-	return &network{conns: map[segment]*fakeConn{}, groups: map[string]int{}, gone: map[int]bool{}, start: time.Now()}
+	return &network{conns: map[segment]*fakeConn{}, groups: map[string]int{}, gone: map[int]bool{}, start: time.Now(), random: 0.5}
+}
+
+// slept returns how long the process did not run.
+func (n *network) slept() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sleep
+}
+
+// draw returns what is set by setRandom.
+func (n *network) draw() float64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.random
+}
+
+func (n *network) setRandom(r float64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.random = r
+}
+
+// stop makes the process not run for a while: the clock goes on and nothing happens.
+func (n *network) stop(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sleep += d
 }
 
 func (n *network) log(format string, args ...any) {
@@ -67,7 +97,7 @@ func (n *network) listen(link plan.Link, f family, filter []bpf.RawInstruction) 
 		return nil, unix.ENODEV
 	}
 	c := &fakeConn{network: n, segment: segment{link, f}, filter: filter,
-		frames: make(chan []byte), errs: make(chan error), closed: make(chan struct{})}
+		frames: make(chan []byte), others: make(chan []byte), errs: make(chan error), closed: make(chan struct{})}
 	n.conns[c.segment] = c
 	n.log("open %s %s", link.Name, f)
 	return c, nil
@@ -105,18 +135,29 @@ func (n *network) leave(index int, a netip.Addr) {
 
 func (n *network) close() {}
 
-func (c *fakeConn) ReadFrom(b []byte) (int, net.Addr, error) {
+func (c *fakeConn) ReadBatch(into []received) (int, error) {
 	c.mu.Lock()
 	c.reads++
 	c.mu.Unlock()
 	select {
 	case f := <-c.frames:
-		return copy(b, f), nil, nil
+		into[0].n, into[0].other = copy(into[0].buf, f), false
+		return 1, nil
+	case f := <-c.others:
+		into[0].n, into[0].other = copy(into[0].buf, f), true
+		return 1, nil
 	case err := <-c.errs:
-		return 0, nil, err
+		return 0, err
 	case <-c.closed:
-		return 0, nil, net.ErrClosed
+		return 0, net.ErrClosed
 	}
+}
+
+// filterSize returns how many instructions the filter has.
+func (c *fakeConn) filterSize() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.filter)
 }
 
 // readCount returns how often ReadFrom was called.
@@ -126,15 +167,17 @@ func (c *fakeConn) readCount() int {
 	return c.reads
 }
 
-func (c *fakeConn) WriteTo(b []byte, _ net.Addr) (int, error) {
+func (c *fakeConn) WriteBatch(frames [][]byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sendErr != nil {
 		return 0, c.sendErr
 	}
-	c.sent = append(c.sent, sentFrame{time.Since(c.start), c.link.Name, slices.Clone(b)})
-	c.log("frame %s %s", c.link.Name, c.family)
-	return len(b), nil
+	for _, f := range frames {
+		c.sent = append(c.sent, sentFrame{time.Since(c.start), c.link.Name, slices.Clone(f)})
+		c.log("frame %s %s", c.link.Name, c.family)
+	}
+	return len(frames), nil
 }
 
 func (c *fakeConn) SetBPF(filter []bpf.RawInstruction) error {
@@ -204,6 +247,8 @@ func newBench(t testing.TB, cfg Config) *bench {
 	cfg.Log, cfg.Registerer = slog.New(slog.DiscardHandler), registry
 	a := New(cfg)
 	a.listen, a.check, a.groups = n.listen, n.check, n
+	a.random = n.draw
+	a.pulse.now = func() time.Duration { return time.Hour + time.Since(n.start) + n.slept() }
 	ctx, stop := context.WithCancel(context.Background())
 	b := &bench{n, a, registry, stop, make(chan error, 1)}
 	go func() { b.ended <- a.Run(ctx) }()

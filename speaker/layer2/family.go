@@ -60,7 +60,15 @@ func (f family) gratuitous(address netip.Addr, mac macAddr) [][]byte {
 	return gratuitousNDP(address, mac)
 }
 
-// filter returns the program that passes requests for addresses, in at most size instructions.
+// probe returns the frame that asks the segment who has address, without saying that it is here.
+func (f family) probe(address netip.Addr, mac macAddr) []byte {
+	if f == familyARP {
+		return probeARP(address, mac)
+	}
+	return probeNDP(address, mac)
+}
+
+// filter returns the program that passes what concerns addresses, in at most size instructions.
 func (f family) filter(addresses []netip.Addr, size int) []bpf.Instruction {
 	if f == familyARP {
 		return filterARP(addresses, size)
@@ -73,7 +81,7 @@ func (f family) filter(addresses []netip.Addr, size int) []bpf.Instruction {
 func (f family) attach(addresses []netip.Addr, set func([]bpf.RawInstruction) error) error {
 	var err error
 	for size := maxProgram; size >= maxProgram/16; size /= 4 {
-		program, asmErr := bpf.Assemble(kernelFilter(f.filter(addresses, size)))
+		program, asmErr := bpf.Assemble(f.filter(addresses, size))
 		if asmErr != nil {
 			return fmt.Errorf("assembling the filter: %w", asmErr)
 		}

@@ -11,52 +11,46 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// The kernel filter lets only frames through that ask for an address of ours, so that a busy segment costs nothing.
-// It may let a few others through (see limitRanges); the exact decision is answerARP's and answerNDP's.
+// The kernel filter lets only frames through that ask for an address of ours or say that another host has it, so that a
+// busy segment costs nothing. Broken frames about our addresses pass too, so that they are counted. It may let a few
+// others through (see limitRanges); the exact decision is answerARP's and answerNDP's.
 
 const (
 	maxProgram   = 4096    // instructions in a filter, BPF_MAXINSNS
 	fixedProgram = 64      // instructions beside the search, generously
 	perRange     = 5       // instructions a range costs in the search, rounded up
 	acceptBytes  = 1 << 16 // what a filter returns to pass a whole frame
-	packetOther  = 3       // PACKET_OTHERHOST, linux/if_packet.h
 )
 
-// kernelFilter is what frame filters begin with in the kernel. Frames with a VLAN tag belong to another segment; if
-// there is no device for the VLAN, the kernel strips the tag and marks the frame as another host's.
-func kernelFilter(body []bpf.Instruction) []bpf.Instruction {
-	return slices.Concat(
-		[]bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtVLANTagPresent}}, require(0),
-		[]bpf.Instruction{
-			bpf.LoadExtension{Num: bpf.ExtType},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: packetOther, SkipFalse: 1},
-			bpf.RetConstant{Val: 0},
-		},
-		body)
-}
-
-// filterARP passes ARP requests for addresses, all IPv4, in at most size instructions.
+// filterARP passes ARP packets that come from one of addresses, all IPv4, or ask for one, in at most size instructions.
 func filterARP(addresses []netip.Addr, size int) []bpf.Instruction {
 	words := make([]uint32, 0, len(addresses))
 	for _, a := range addresses {
 		b := a.As4()
 		words = append(words, binary.BigEndian.Uint32(b[:]))
 	}
+	search := searchWords(words, (size-fixedProgram)/2)
 	return slices.Concat(
 		load(12, 2), require(0x0806), // EtherType
+		acceptShorter(ethernetHeader+arpLength),
+		load(28, 4), goOnInsteadOfDrop(search), // sender address
 		load(20, 2), require(1), // operation: request
-		load(38, 4), searchWords(words, size-fixedProgram), // target address
+		load(38, 4), search, // target address
 	)
 }
 
-// filterNDP passes neighbor solicitations for addresses, all IPv6, in at most size instructions. The first three words of
-// the target are only held against the span of the set, which is exact where all addresses share a /96.
+// filterNDP passes neighbor solicitations and advertisements for addresses, all IPv6, in at most size instructions. The
+// first three words of the target are only held against the span of the set, which is exact where all addresses share
+// a /96.
 func filterNDP(addresses []netip.Addr, size int) []bpf.Instruction {
 	const target = ethernetHeader + ipv6Header + 8
 	program := slices.Concat(
 		load(12, 2), require(0x86dd), // EtherType
-		load(20, 2), require(protocolICMPv6<<8|ndpHopLimit), // next header, hop limit
-		load(54, 2), require(typeNS<<8), // type, code
+		acceptShorter(ethernetHeader+ipv6Header),
+		load(20, 1), require(protocolICMPv6), // next header
+		load(54, 1), // type
+		[]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNA, SkipTrue: 2}}, require(typeNS),
+		acceptShorter(target+16),
 	)
 	for i := range 4 {
 		words := make([]uint32, 0, len(addresses))
@@ -71,6 +65,15 @@ func filterNDP(addresses []netip.Addr, size int) []bpf.Instruction {
 		program = append(program, requireSpan(slices.Min(words), slices.Max(words))...)
 	}
 	return program
+}
+
+// acceptShorter passes the frame if it has fewer than size bytes.
+func acceptShorter(size uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtLen},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: size, SkipTrue: 1},
+		bpf.RetConstant{Val: acceptBytes},
+	}
 }
 
 // load puts size bytes at offset of the frame into the accumulator. A frame that is shorter is dropped by the kernel.
@@ -103,6 +106,17 @@ func searchWords(words []uint32, size int) []bpf.Instruction {
 		}
 	}
 	return search(bounds, false)
+}
+
+// goOnInsteadOfDrop returns program with what follows it in the place of every drop.
+func goOnInsteadOfDrop(program []bpf.Instruction) []bpf.Instruction {
+	out := slices.Clone(program)
+	for i, instruction := range out {
+		if instruction == (bpf.RetConstant{Val: 0}) {
+			out[i] = bpf.Jump{Skip: uint32(len(out) - i - 1)}
+		}
+	}
+	return out
 }
 
 // search is a binary search over bounds, the sorted values at which being in the set changes; pass says what holds

@@ -4,10 +4,12 @@ package layer2
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
+	"golang.org/x/net/bpf"
 )
 
 // FuzzARP hits exactly what a frame from the wire hits.
@@ -17,9 +19,15 @@ func FuzzARP(f *testing.F) {
 	f.Add(request[:42])
 	f.Add(arpRequest(netip.IPv4Unspecified(), vip4))
 	f.Add(patch(request, 18, 255, 255))
+	f.Add(gratuitousARP(vip4, hostMAC)[0])
 	f.Add(gratuitousARP(vip4, hostMAC)[1])
+	f.Add(gratuitousARP(vip4, ourMAC)[0])
+	f.Add(arpRequest(vip4, host4))
+	f.Add(patch(request, 14, 0, 6))
+	filter := newFilterVM(f, familyARP, vip4)
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		d := answerARP(frame, ourMAC, ours)
+		checkFilter(t, filter, frame, d)
 		if checkDecision(t, d, vip4) {
 			checkARPReply(t, frame, d)
 		}
@@ -33,9 +41,14 @@ func FuzzNDP(f *testing.F) {
 	f.Add(probe(vip6))
 	f.Add(nsFrame(ourMAC, host6, vip6, vip6, nil))
 	f.Add(gratuitousNDP(vip6, hostMAC)[0])
+	f.Add(gratuitousNDP(vip6, ourMAC)[0])
+	f.Add(answerNDP(resolution(vip6), hostMAC, ours).reply)
+	f.Add(patch(resolution(vip6), 21, 64))
+	filter := newFilterVM(f, familyNDP, vip6)
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		for _, frame := range [][]byte{frame, resummed(frame)} {
 			d := answerNDP(frame, ourMAC, ours)
+			checkFilter(t, filter, frame, d)
 			if checkDecision(t, d, vip6) {
 				checkNDPReply(t, frame, d)
 			}
@@ -51,11 +64,37 @@ func resummed(frame []byte) []byte {
 	return resum(patch(frame, 18, byte((len(frame)-54)>>8), byte(len(frame)-54)))
 }
 
+// newFilterVM returns the filter for one address.
+func newFilterVM(f *testing.F, family family, a netip.Addr) *bpf.VM {
+	vm, err := bpf.NewVM(family.filter([]netip.Addr{a}, maxProgram))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return vm
+}
+
+// checkFilter checks that the kernel lets a frame through that means something.
+func checkFilter(t *testing.T, filter *bpf.VM, frame []byte, d decision) {
+	t.Helper()
+	if len(frame) < ethernetHeader || d.reply == nil && d.claim == (claim{}) {
+		return
+	}
+	if n, err := filter.Run(frame); err != nil || n < len(frame) && len(frame) <= maxFrame {
+		t.Fatalf("the filter drops a frame that is decided on as %+v (%v): %x", d, err, frame)
+	}
+}
+
 // checkDecision checks that there is either an answer, for an address of ours, or a reason; it reports which.
 func checkDecision(t *testing.T, d decision, vip netip.Addr) bool {
 	t.Helper()
 	if (d.reply == nil) == (d.ignored == "") {
 		t.Fatalf("both or none of an answer and a reason: %+v", d)
+	}
+	if d.ignored != "" && !slices.Contains(reasons(), d.ignored) {
+		t.Fatalf("ignored for a reason that is not counted: %q", d.ignored)
+	}
+	if c := d.claim; c != (claim{}) && (c.address != vip || c.mac == ourMAC || !isHost(c.mac) || d.reply == nil && d.ignored != reasonConflict) {
+		t.Fatalf("wrong claim: %+v", d)
 	}
 	if d.reply != nil && d.target != vip {
 		t.Fatalf("answered for %v, which is not announced", d.target)

@@ -26,6 +26,32 @@ func TestTheKernelResolvesBothFamilies(t *testing.T) {
 	}
 }
 
+func TestKindsOfInterfaces(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct{ link, setup string }{
+		{"br0", `
+			ip link add br0 type bridge mcast_snooping 0
+			ip link set eth0 master br0
+			sysctl -qw net.ipv6.conf.br0.accept_dad=0
+			ip link set br0 up`},
+		{"mac0", `
+			ip link add link eth0 name mac0 type macvlan mode bridge
+			sysctl -qw net.ipv6.conf.mac0.accept_dad=0
+			ip link set mac0 up`},
+		{"eth0", "ip link set eth0 promisc on"},
+	} {
+		s := w.newSpeakerOn(test.link, test.setup)
+		s.apply(vip4, vip6)
+		w.resolve(vip4, s)
+		w.resolve(vip6, s)
+		for _, a := range []netip.Addr{vip4, vip6} {
+			w.client.Command(t, "ip", "neigh", "change", a.String(), "dev", "lan", "lladdr", s.link.HardwareAddr().String(), "nud", "probe")
+			w.awaitNeighbor(a, s, "REACHABLE")
+		}
+		s.apply()
+	}
+}
+
 func TestArpingIsAnswered(t *testing.T) {
 	w := newWorld(t)
 	s := w.newSpeaker("")
@@ -185,8 +211,8 @@ func TestExactFramesOnTheWire(t *testing.T) {
 	w.config.RepeatFor = 1 // no repetition
 	s := w.newSpeaker("")
 	mac := s.link.MAC
-	arps, ndps := w.socket(0x0806), w.socket(0x86dd)
-	arpFrames, ndpFrames := capture(t, arps, mac), capture(t, ndps, mac)
+	arps, ndps := w.socket(familyARP), w.socket(familyNDP)
+	arpFrames, ndpFrames := capture(arps, mac), capture(ndps, mac)
 	set := targets{vip4: nil, vip6: nil}
 	expect := func(what string, frames <-chan []byte, want []byte) {
 		t.Helper()
@@ -210,18 +236,11 @@ func TestExactFramesOnTheWire(t *testing.T) {
 	unicast := arpRequest(host4, vip4)
 	copy(unicast, mac[:])
 	for _, question := range [][]byte{arpRequest(host4, vip4), arpRequest(netip.IPv4Unspecified(), vip4), unicast} {
-		must(t, send(arps, question))
+		sendAll(t, arps, question)
 		expect("answer", arpFrames, answerARP(question, mac, set).reply)
 	}
 	for _, question := range [][]byte{resolution(vip6), nsFrame(mac, host6, vip6, vip6, &hostMAC), probe(vip6)} {
-		must(t, send(ndps, question))
+		sendAll(t, ndps, question)
 		expect("answer", ndpFrames, answerNDP(question, mac, set).reply)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

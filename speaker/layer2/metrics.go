@@ -13,9 +13,22 @@ import (
 // by the goroutine of Run; the counters that it hands out may be used by all.
 type metrics struct {
 	requests, responses, gratuitous *prometheus.CounterVec // by ip
+	conflicts                       *prometheus.CounterVec // by ip and host
 	ignored                         *prometheus.CounterVec // by family and reason
 	byAddress                       map[netip.Addr]*counters
 }
+
+// counters are the metrics of one address, on all links.
+type counters struct {
+	requests, responses, gratuitous prometheus.Counter
+	users                           int // how many target sets hold the address; owned by the goroutine of Run
+}
+
+// The values of the label host: whose frames with an address of ours were heard.
+const (
+	hostSpeaker = "speaker" // another speaker's
+	hostForeign = "foreign"
+)
 
 // newMetrics registers the metrics, whose first three names are MetalLB's, unless r is nil.
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -28,10 +41,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		requests:   counter("metallb", "requests_received", "ARP and neighbor discovery requests received for an announced address", "ip"),
 		responses:  counter("metallb", "responses_sent", "ARP and neighbor discovery answers sent for an announced address", "ip"),
 		gratuitous: counter("metallb", "gratuitous_sent", "Gratuitous ARP and unsolicited neighbor advertisement frames sent for an announced address", "ip"),
+		conflicts: counter("fairlead", "conflicts_total",
+			"Frames by which another host said that it has an announced address, by whether it is another speaker or a foreign host", "ip", "host"),
 		ignored: counter("fairlead", "frames_ignored_total",
 			"ARP and neighbor discovery frames that passed the kernel filter and were not answered, by reason", "family", "reason"),
 		byAddress: map[netip.Addr]*counters{},
 	}
+}
+
+// ignoredBy returns the counters of ignored frames of one family, all of them, so that counting costs little.
+func (m *metrics) ignoredBy(f family) map[reason]prometheus.Counter {
+	out := map[reason]prometheus.Counter{}
+	for _, r := range reasons() {
+		out[r] = m.ignored.WithLabelValues(f.String(), string(r))
+	}
+	return out
 }
 
 // acquire returns the counters of an address for one more user.
@@ -64,4 +88,6 @@ func (m *metrics) release(a netip.Addr) {
 	m.requests.DeleteLabelValues(ip)
 	m.responses.DeleteLabelValues(ip)
 	m.gratuitous.DeleteLabelValues(ip)
+	m.conflicts.DeleteLabelValues(ip, hostSpeaker)
+	m.conflicts.DeleteLabelValues(ip, hostForeign)
 }

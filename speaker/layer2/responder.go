@@ -9,9 +9,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -32,22 +34,38 @@ type responder struct {
 	segment
 	conn    conn
 	targets atomic.Pointer[targets] // what is answered for now
-	metrics *metrics
-	log     *slog.Logger
+	*shared
+	ignored map[reason]prometheus.Counter
 	ctx     context.Context // ends when the responder is closed
 	cancel  context.CancelFunc
+
+	watchedSeen int // requests for watched addresses since the last rest; owned by serve
+
+	filtering sync.Mutex  // held while the filter is replaced
+	resting   bool        // watched addresses are not let through
+	wake      *time.Timer // ends the rest
+}
+
+// shared is what all responders use.
+type shared struct {
+	log     *slog.Logger
+	pulse   *pulse
+	heard   chan<- heard
+	own     atomic.Pointer[map[macAddr]bool]             // hardware addresses of the links that are answered on
+	watched atomic.Pointer[map[netip.Addr]*atomic.Int64] // see Watch
+	asked   func()                                       // an address of ours was asked for
 }
 
 // serve answers until the responder is closed or its socket fails in a way that only a new one can mend.
 func (r *responder) serve() {
-	buf := make([]byte, maxFrame)
+	batch := newBatch(batchSize)
 	for {
-		n, _, err := r.conn.ReadFrom(buf)
+		n, err := r.conn.ReadBatch(batch)
 		switch {
 		case r.ctx.Err() != nil:
 			return
 		case err == nil:
-			r.handle(buf[:n])
+			r.handle(batch[:n])
 		case errors.Is(err, unix.ENETDOWN): // told once for each time that the link goes down; works again when it is up
 			r.log.Info("link is down", "interface", r.link.Name, "family", r.family)
 			pause(r.ctx, readPause)
@@ -60,26 +78,74 @@ func (r *responder) serve() {
 	}
 }
 
-// handle answers one frame, if it is to be answered.
-func (r *responder) handle(frame []byte) {
-	ours := *r.targets.Load()
+// handle answers those of some frames that are to be answered.
+func (r *responder) handle(batch []received) {
+	ours, now := *r.targets.Load(), int64(r.pulse.now())
+	paused := r.pulse.paused()
+	var answers [][]byte
+	var answered []*entry // for each of answers
+	for i := range batch {
+		d := ignore(reasonPaused)
+		if !paused {
+			d = r.decide(&batch[i], ours, now)
+		}
+		if d.ignored != "" {
+			r.ignored[d.ignored].Inc()
+			continue
+		}
+		e := ours[d.target]
+		e.requests.Inc()
+		e.asked.Store(now)
+		answers, answered = append(answers, d.reply), append(answered, e)
+	}
+	if len(answers) == 0 {
+		return
+	}
+	r.asked()
+	send(r.conn, answers, func(i int, err error) {
+		if err != nil {
+			r.log.Debug("answer not sent", "address", answered[i].Address, "interface", r.link.Name, "error", err)
+			return
+		}
+		answered[i].responses.Inc()
+	})
+}
+
+// decide is family.answer with what the kernel says of the frame, and with what is known of its addresses.
+func (r *responder) decide(in *received, ours targets, now int64) decision {
+	frame := in.frame()
+	if in.other && len(frame) >= ethernetHeader {
+		if dst := macAddr(frame[:6]); dst == r.link.MAC || !isHost(dst) {
+			return ignore(reasonVLAN) // nothing else makes this the frame of another station
+		}
+	}
 	d := r.family.answer(frame, r.link.MAC, ours)
-	if d.reply == nil {
-		r.metrics.ignored.WithLabelValues(r.family.String(), string(d.ignored)).Inc()
-		return
+	if d.ignored == reasonNotOurs {
+		if at, ok := (*r.watched.Load())[d.target]; ok {
+			at.Store(now)
+			r.countWatched()
+		}
 	}
-	c := ours[d.target]
-	c.requests.Inc()
-	if err := send(r.conn, d.reply); err != nil {
-		r.log.Debug("answer not sent", "address", d.target, "interface", r.link.Name, "error", err)
-		return
+	if d.claim != (claim{}) {
+		if (*r.own.Load())[d.claim.mac] {
+			return ignore(reasonOwn)
+		}
+		select {
+		case r.heard <- heard{ours[d.claim.address], d.claim}:
+		default: // there are plenty already
+		}
 	}
-	c.responses.Inc()
+	if d.reply != nil && ours[d.target].silent.Load() {
+		return ignore(reasonSilent)
+	}
+	return d
 }
 
 // widen makes next, which holds what is answered for now, what is answered for. If the filter cannot be replaced,
 // nothing changes.
 func (r *responder) widen(next targets) error {
+	r.filtering.Lock()
+	defer r.filtering.Unlock()
 	if err := r.setFilter(next); err != nil {
 		return err
 	}
@@ -90,37 +156,46 @@ func (r *responder) widen(next targets) error {
 // narrow makes next, which is a part of what is answered for now, what is answered for. If the filter cannot be
 // replaced, it passes more than needed, which changes nothing for others.
 func (r *responder) narrow(next targets) error {
+	r.filtering.Lock()
+	defer r.filtering.Unlock()
 	r.targets.Store(&next)
 	return r.setFilter(next)
 }
 
+// refilter makes the filter fit what is watched now.
+func (r *responder) refilter() error {
+	r.filtering.Lock()
+	defer r.filtering.Unlock()
+	return r.setFilter(*r.targets.Load())
+}
+
 func (r *responder) setFilter(t targets) error {
-	return r.family.attach(slices.Collect(maps.Keys(t)), r.conn.SetBPF)
+	return r.family.attach(r.concerning(t), r.conn.SetBPF)
+}
+
+// concerning returns the addresses that frames are let through for: t and what is watched.
+func (r *responder) concerning(t targets) []netip.Addr {
+	out := slices.Collect(maps.Keys(t))
+	if r.resting {
+		return out
+	}
+	for a := range *r.watched.Load() {
+		if _, ok := t[a]; !ok && familyOf(a) == r.family {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // close ends serve and closes the socket.
 func (r *responder) close() {
 	r.cancel()
+	r.filtering.Lock()
+	defer r.filtering.Unlock()
+	if r.wake != nil {
+		r.wake.Stop()
+	}
 	_ = r.conn.Close()
-}
-
-// with returns a copy of the set with addresses added.
-func (t targets) with(addresses []netip.Addr, count func(netip.Addr) *counters) targets {
-	next := make(targets, len(t)+len(addresses))
-	maps.Copy(next, t)
-	for _, a := range addresses {
-		next[a] = count(a)
-	}
-	return next
-}
-
-// without returns a copy of the set without addresses.
-func (t targets) without(addresses []netip.Addr) targets {
-	next := maps.Clone(t)
-	for _, a := range addresses {
-		delete(next, a)
-	}
-	return next
 }
 
 // listenFunc opens the socket of a segment.

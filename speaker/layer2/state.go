@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
@@ -30,25 +31,62 @@ type state struct {
 }
 
 func newState(ctx context.Context, a *Announcer, work *errgroup.Group) *state {
-	return &state{
+	s := &state{
 		Announcer:  a,
 		ctx:        ctx,
 		work:       work,
 		log:        a.cfg.Log,
-		gratuitous: newGratuitous(a.cfg),
+		gratuitous: newGratuitous(a.cfg, a.pulse, a.random),
 		responders: map[segment]*responder{},
 		sendings:   map[plan.Announcement]*sending{},
 		failed:     make(chan *responder),
 	}
+	a.shared.asked = func() { s.gratuitous.asked.Store(true) }
+	return s
 }
 
 // apply brings what is announced to want: what is new first, then what has to go.
-func (s *state) apply(ctx context.Context, want []plan.Announcement) error {
+func (s *state) apply(ctx context.Context, want, leaving []plan.Announcement) error {
 	s.dropChangedLinks()
+	if s.pulse.paused() {
+		_, remove := diff.Sets(slices.Concat(want, leaving), s.answered())
+		return errors.Join(ErrPaused, s.remove(remove))
+	}
+	s.leave(want, leaving)
 	add, _ := diff.Sets(want, s.confirmed())
 	err := s.add(ctx, add)
-	_, remove := diff.Sets(want, s.answered())
+	_, remove := diff.Sets(slices.Concat(want, leaving), s.answered())
 	return errors.Join(err, s.remove(remove))
+}
+
+// leave marks those of leaving that are announced and not wanted, and no other.
+func (s *state) leave(want, leaving []plan.Announcement) {
+	notWanted, _ := diff.Sets(leaving, want)
+	for _, a := range notWanted {
+		if x, ok := s.sendings[a]; ok {
+			x.leaving.Store(true)
+		}
+	}
+	for _, a := range want {
+		if x, ok := s.sendings[a]; ok && x.leaving.Swap(false) {
+			x.silent.Store(false)
+			x.confirmed = false // another speaker may have announced it
+		}
+	}
+}
+
+// resume ends a pause: what is not wanted any more goes first, and the rest is announced anew.
+func (s *state) resume(ctx context.Context, noticed time.Duration, want []plan.Announcement) error {
+	_, remove := diff.Sets(want, s.answered())
+	err := s.remove(remove)
+	if !s.pulse.resume(noticed) {
+		return errors.Join(ErrPaused, err)
+	}
+	for _, x := range s.sendings {
+		x.confirmed = false
+		x.silent.Store(false)
+	}
+	return errors.Join(err, s.apply(ctx, want, nil))
 }
 
 // answered returns every announcement that a responder answers for, sorted.
@@ -64,6 +102,14 @@ func (s *state) answered() []plan.Announcement {
 // confirmed returns those of answered whose first gratuitous announcement went out, too.
 func (s *state) confirmed() []plan.Announcement {
 	return slices.DeleteFunc(s.answered(), func(a plan.Announcement) bool { return !s.sendings[a].confirmed })
+}
+
+// announcing returns what is said to be announced.
+func (s *state) announcing() []plan.Announcement {
+	if s.pulse.paused() {
+		return nil
+	}
+	return slices.DeleteFunc(s.confirmed(), func(a plan.Announcement) bool { return s.sendings[a].silent.Load() })
 }
 
 // add begins to announce each of add, and waits until the segments know.
@@ -134,11 +180,18 @@ func (s *state) unprepare(a plan.Announcement) {
 
 // extend adds addresses to what is answered for on a segment, whose socket is opened if it is the first time.
 func (s *state) extend(seg segment, addresses []netip.Addr) error {
+	r, isOpen := s.responders[seg]
+	if !isOpen {
+		r = &responder{segment: seg, shared: s.shared, ignored: s.metrics.ignoredBy(seg.family)}
+		r.targets.Store(&targets{})
+	}
+	next := (*r.targets.Load()).with(addresses, func(a netip.Addr) *entry { return s.newEntry(a, r) })
 	var err error
-	if r, ok := s.responders[seg]; ok {
-		err = r.widen((*r.targets.Load()).with(addresses, s.metrics.acquire))
+	if isOpen {
+		err = r.widen(next)
 	} else {
-		err = s.open(seg, targets{}.with(addresses, s.metrics.acquire), addresses)
+		r.targets.Store(&next)
+		err = s.open(r)
 	}
 	if err != nil {
 		for _, a := range addresses {
@@ -148,20 +201,32 @@ func (s *state) extend(seg segment, addresses []netip.Addr) error {
 	return err
 }
 
-// open starts a responder for a segment.
-func (s *state) open(seg segment, t targets, addresses []netip.Addr) error {
-	r := &responder{segment: seg, metrics: s.metrics, log: s.log}
-	r.targets.Store(&t)
-	err := seg.family.attach(addresses, func(filter []bpf.RawInstruction) (err error) {
-		r.conn, err = s.listen(seg.link, seg.family, filter)
+// newEntry returns the entry of an address that r is to answer for.
+func (s *state) newEntry(address netip.Addr, r *responder) *entry {
+	e := &entry{
+		Announcement: plan.Announcement{Address: address, Link: r.link},
+		counters:     s.metrics.acquire(address),
+		responder:    r,
+	}
+	if at, ok := (*s.shared.watched.Load())[address]; ok {
+		e.asked.Store(at.Load())
+	}
+	return e
+}
+
+// open starts a responder.
+func (s *state) open(r *responder) error {
+	err := r.family.attach(r.concerning(*r.targets.Load()), func(filter []bpf.RawInstruction) (err error) {
+		r.conn, err = s.listen(r.link, r.family, filter)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	r.ctx, r.cancel = context.WithCancel(s.ctx)
-	s.responders[seg] = r
-	s.log.Info("answering", "interface", seg.link.Name, "family", seg.family)
+	s.responders[r.segment] = r
+	s.shareOwn()
+	s.log.Info("answering", "interface", r.link.Name, "family", r.family)
 	s.work.Go(func() error {
 		r.serve()
 		select {
@@ -173,20 +238,22 @@ func (s *state) open(seg segment, t targets, addresses []netip.Addr) error {
 	return nil
 }
 
-// begin queues the gratuitous announcements of a, anew if there was a first round that failed.
+// shareOwn tells the responders the hardware addresses of all of them.
+func (s *state) shareOwn() {
+	own := map[macAddr]bool{}
+	for seg := range s.responders {
+		own[seg.link.MAC] = true
+	}
+	s.shared.own.Store(&own)
+}
+
+// begin queues the gratuitous announcements of a, anew if there were some before.
 func (s *state) begin(a plan.Announcement, results chan<- sendResult) *sending {
-	if old, ok := s.sendings[a]; ok {
-		old.stop()
-	}
-	r := s.responders[segmentOf(a)]
-	s.sendings[a] = &sending{
-		Announcement: a,
-		frames:       r.family.gratuitous(a.Address, a.Link.MAC),
-		conn:         r.conn,
-		sent:         (*r.targets.Load())[a.Address].gratuitous,
-		result:       results,
-	}
-	return s.sendings[a]
+	e := (*s.responders[segmentOf(a)].targets.Load())[a.Address]
+	x := &sending{entry: e, result: results, index: -1}
+	e.current.Store(x)
+	s.sendings[a] = x
+	return x
 }
 
 // await hands begun to the sender and waits for the first round of each.
@@ -247,8 +314,12 @@ func (s *state) remove(remove []plan.Announcement) error {
 
 // forget ends everything that belongs to an announcement that is no longer answered for.
 func (s *state) forget(a plan.Announcement) {
-	s.sendings[a].stop()
+	e := s.sendings[a].entry
+	s.gratuitous.stop(e)
 	delete(s.sendings, a)
+	if at, ok := (*s.shared.watched.Load())[a.Address]; ok {
+		at.Store(max(at.Load(), e.asked.Load()))
+	}
 	s.unprepare(a)
 	s.metrics.release(a.Address)
 }
@@ -283,6 +354,7 @@ func (s *state) dropResponder(r *responder) {
 func (s *state) closeResponder(r *responder) {
 	r.close()
 	delete(s.responders, r.segment)
+	s.shareOwn()
 	s.log.Info("no longer answering", "interface", r.link.Name, "family", r.family)
 }
 

@@ -1,4 +1,4 @@
-//go:build linux && netns
+//go:build linux && (netns || bench || soak)
 
 package layer2
 
@@ -11,10 +11,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/mdlayher/packet"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairlead-lb/fairlead/internal/netnstest"
@@ -26,17 +26,18 @@ const limit = 10 * time.Second
 
 // world is a segment: a client's namespace, where all interfaces are ports of the bridge lan, and speakers.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	client *netnstest.NS
 	lan    *net.Interface // the client's
 	nodes  int
-	config Config // of the announcers
+	config Config   // of the announcers
+	peers  sync.Map // hardware address to node name
 }
 
 // speaker is a node with an announcer that runs on its interface eth0, which has no IPv4 address.
 type speaker struct {
 	*Announcer
-	t        *testing.T
+	t        testing.TB
 	ns       *netnstest.NS
 	link     plan.Link
 	registry *prometheus.Registry
@@ -45,6 +46,11 @@ type speaker struct {
 // newWorld makes a segment with a client that has the address hostMAC, and one of each family.
 func newWorld(t *testing.T) *world {
 	t.Parallel()
+	return newWorldOf(t)
+}
+
+// newWorldOf is newWorld for benchmarks.
+func newWorldOf(t testing.TB) *world {
 	w := &world{t: t, client: netnstest.New(t)}
 	w.client.Lines(t, `
 		ip link add lan address 02:00:00:00:00:99 type bridge mcast_snooping 0
@@ -59,13 +65,21 @@ func newWorld(t *testing.T) *world {
 // newSpeaker adds a node to the segment; setup are commands that run in it before the announcer starts.
 func (w *world) newSpeaker(setup string) *speaker {
 	w.t.Helper()
+	return w.newSpeakerOn("eth0", setup)
+}
+
+// newSpeakerOn is newSpeaker for a link that setup makes.
+func (w *world) newSpeakerOn(link, setup string) *speaker {
+	w.t.Helper()
 	w.nodes++
 	port := fmt.Sprintf("port%d", w.nodes)
 	s := &speaker{t: w.t, ns: netnstest.New(w.t), registry: prometheus.NewRegistry()}
 	netnstest.Veth(w.t, s.ns, "eth0", w.client, port)
 	w.client.Command(w.t, "ip", "link", "set", port, "master", "lan")
 	s.ns.Lines(w.t, setup)
-	s.link = linkOf(w.t, s.ns, "eth0")
+	s.link = linkOf(w.t, s.ns, link)
+	w.config.Node = fmt.Sprintf("node%d", w.nodes)
+	w.peers.Store(s.link.MAC, w.config.Node)
 	w.config.Log, w.config.Registerer = slog.New(slog.NewTextHandler(w.t.Output(), nil)), s.registry
 	s.Announcer = New(w.config)
 	ctx, stop := context.WithCancel(context.Background())
@@ -77,13 +91,48 @@ func (w *world) newSpeaker(setup string) *speaker {
 			w.t.Errorf("Run returned %v", err)
 		}
 	})
-	netnstest.Eventually(w.t, limit, func() error { // the port forwards
+	w.awaitForwarding(port)
+	awaitUp(w.t, s.ns, s.link.Name)
+	awaitUp(w.t, w.client, "lan")
+	return s
+}
+
+// awaitUp waits until an interface sends: until the kernel made its operational state up, it drops what it is given.
+func awaitUp(t testing.TB, ns *netnstest.NS, name string) {
+	t.Helper()
+	netnstest.Eventually(t, limit, func() error {
+		if out := ns.Command(t, "ip", "link", "show", "dev", name); !strings.Contains(out, "state UP") {
+			return errors.New(out)
+		}
+		return nil
+	})
+}
+
+// awaitForwarding waits until a port of the bridge forwards.
+func (w *world) awaitForwarding(port string) {
+	w.t.Helper()
+	netnstest.Eventually(w.t, limit, func() error {
 		if out := w.client.Command(w.t, "bridge", "link", "show", "dev", port); !strings.Contains(out, "state forwarding") {
 			return errors.New(out)
 		}
 		return nil
 	})
-	return s
+}
+
+// node returns the name of the node that has a hardware address, as Config.Peer does.
+func (w *world) node(mac [6]byte) (string, bool) {
+	name, ok := w.peers.Load(mac)
+	if !ok {
+		return "", false
+	}
+	return name.(string), true
+}
+
+// metric returns the value of a series of the speaker, by its label values; 0 if there is none.
+func (s *speaker) metric(name string, labels ...string) float64 {
+	s.t.Helper()
+	n, _ := (&bench{registry: s.registry}).metric(s.t, name, labels...)
+	return n
 }
 
 func interfaceOf(t testing.TB, ns *netnstest.NS, name string) *net.Interface {
@@ -99,7 +148,10 @@ func interfaceOf(t testing.TB, ns *netnstest.NS, name string) *net.Interface {
 
 func linkOf(t testing.TB, ns *netnstest.NS, name string) plan.Link {
 	t.Helper()
-	i := interfaceOf(t, ns, name)
+	return linkOfInterface(interfaceOf(t, ns, name))
+}
+
+func linkOfInterface(i *net.Interface) plan.Link {
 	return plan.Link{Index: i.Index, Name: i.Name, MAC: macAddr(i.HardwareAddr)}
 }
 
@@ -156,31 +208,40 @@ func (w *world) awaitNeighbor(a netip.Addr, s *speaker, states ...string) {
 	netnstest.Eventually(w.t, limit, func() error { return w.checkNeighbor(a, s, states...) })
 }
 
-// socket is a packet socket of the client on the segment.
-func (w *world) socket(etherType int) *packet.Conn {
+// socket is a packet socket of the client on the segment, without a filter.
+func (w *world) socket(f family) *packetConn {
 	w.t.Helper()
-	var c *packet.Conn
+	var c conn
 	var err error
-	w.client.Do(func() { c, err = packet.Listen(w.lan, packet.Raw, etherType, nil) })
+	w.client.Do(func() { c, err = listen(linkOfInterface(w.lan), f, nil) })
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { c.Close() })
-	return c
+	return c.(*packetConn)
+}
+
+// sendAll sends frames from the client.
+func sendAll(t testing.TB, c conn, frames ...[]byte) {
+	t.Helper()
+	if _, err := c.WriteBatch(frames); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // capture yields the frames from one MAC that a socket receives, until the test ends.
-func capture(t *testing.T, c *packet.Conn, from macAddr) <-chan []byte {
+func capture(c conn, from macAddr) <-chan []byte {
 	frames := make(chan []byte, 100_000)
 	go func() {
-		for {
-			b := make([]byte, maxFrame)
-			n, _, err := c.ReadFrom(b)
+		for batch := newBatch(batchSize); ; {
+			n, err := c.ReadBatch(batch)
 			if err != nil {
 				return
 			}
-			if n >= 14 && macAddr(b[6:12]) == from {
-				frames <- b[:n]
+			for i := range batch[:n] {
+				if f := batch[i].frame(); len(f) >= ethernetHeader && macAddr(f[6:12]) == from {
+					frames <- slices.Clone(f)
+				}
 			}
 		}
 	}()
@@ -188,7 +249,7 @@ func capture(t *testing.T, c *packet.Conn, from macAddr) <-chan []byte {
 }
 
 // receive returns the next captured frame.
-func receive(t *testing.T, frames <-chan []byte) []byte {
+func receive(t testing.TB, frames <-chan []byte) []byte {
 	t.Helper()
 	select {
 	case f := <-frames:
@@ -196,5 +257,12 @@ func receive(t *testing.T, frames <-chan []byte) []byte {
 	case <-time.After(limit):
 		t.Fatal("no frame was received")
 		return nil
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"sigs.k8s.io/yaml"
 )
 
 // DefaultExclude returns the patterns of interface names that carry no announcements unless the user says otherwise:
@@ -15,6 +17,21 @@ func DefaultExclude() []string {
 		"^docker.*", "^cbr.*", "^dummy.*", "^virbr.*", "^lxcbr.*", "^veth.*", "^lo$", "^cali.*", "^tunl.*",
 		"^flannel.*", "^kube-ipvs.*", "^cni.*", "^nodelocaldns.*", "^lxc.*",
 	}
+}
+
+// ParseExcludeConfig reads the patterns of a ConfigMap metallb-excludel2: its key excludel2.yaml holds a YAML document
+// with the list announcedInterfacesToExclude. An empty list is none; a document without one is an error.
+func ParseExcludeConfig(document string) ([]string, error) {
+	var config struct {
+		Patterns *[]string `json:"announcedInterfacesToExclude"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(document), &config); err != nil {
+		return nil, fmt.Errorf("reading the interfaces to exclude: %w", err)
+	}
+	if config.Patterns == nil {
+		return nil, errors.New("reading the interfaces to exclude: there is no list announcedInterfacesToExclude")
+	}
+	return *config.Patterns, nil
 }
 
 // ParseExclude compiles patterns of interface names (RE2 syntax, unanchored). A pattern that does not compile is

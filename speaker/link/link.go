@@ -26,7 +26,7 @@ const (
 // Config says which interfaces a Watcher shows, and how it works. Only Log is required.
 type Config struct {
 	Log     *slog.Logger
-	Exclude []*regexp.Regexp // interfaces whose name matches one of these are never shown; see ParseExclude
+	Exclude []*regexp.Regexp // interfaces whose name matches one of these are not shown; see ParseExclude and SetExclude
 	Resync  time.Duration    // everything is read anew this often, in case a message was lost; 0 means 60 s
 }
 
@@ -34,6 +34,8 @@ type Config struct {
 type Watcher struct {
 	cfg     Config
 	changed chan struct{}
+	again   chan struct{} // holds a value when everything is to be read anew
+	exclude atomic.Pointer[[]*regexp.Regexp]
 	current atomic.Pointer[[]plan.LinkState]
 	open    func() (kernel, error)
 }
@@ -50,7 +52,19 @@ type kernel interface {
 // New returns a Watcher. Nothing is opened before Run.
 func New(cfg Config) *Watcher {
 	cfg.Resync = cmp.Or(cfg.Resync, time.Minute)
-	return &Watcher{cfg: cfg, changed: make(chan struct{}, 1), open: openKernel}
+	w := &Watcher{cfg: cfg, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), open: openKernel}
+	w.exclude.Store(&cfg.Exclude)
+	return w
+}
+
+// SetExclude replaces Config.Exclude, at any time. The snapshot follows at once, as after a change of an interface.
+func (w *Watcher) SetExclude(exclude []*regexp.Regexp) {
+	exclude = slices.Clone(exclude)
+	w.exclude.Store(&exclude)
+	select {
+	case w.again <- struct{}{}:
+	default:
+	}
 }
 
 // Run follows the kernel until ctx ends, then closes its sockets and returns nil. They are opened in the network
@@ -106,7 +120,7 @@ func (w *Watcher) follow(ctx context.Context) (read bool, err error) {
 			return read, fmt.Errorf("reading interfaces: %w", err)
 		}
 		read = true
-		w.publish(snapshot(t, w.cfg.Exclude))
+		w.publish(snapshot(t, *w.exclude.Load()))
 		pause(ctx, settle)
 		select {
 		case <-ctx.Done():
@@ -115,6 +129,7 @@ func (w *Watcher) follow(ctx context.Context) (read bool, err error) {
 			ended = true
 			return read, fmt.Errorf("waiting for changes of interfaces: %w", err)
 		case <-dirty:
+		case <-w.again:
 		case <-resync.C:
 		}
 	}

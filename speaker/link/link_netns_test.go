@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -136,4 +138,53 @@ func TestEnslavedInterfacesAreLeftOut(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestExclusionsFollowTheUser(t *testing.T) {
+	ns, w := start(t)
+	await(t, w, "eth0")
+	ns.Command(t, "ip", "link", "add", "docker0", "type", "bridge")
+	ns.Lines(t, `
+		ip link add link eth0 name mac0 type macvlan
+		ip link set mac0 up`)
+	await(t, w, "eth0", "mac0") // docker0 is excluded by default, and is down
+	w.SetExclude([]*regexp.Regexp{regexp.MustCompile("^eth")})
+	await(t, w, "mac0")
+	w.SetExclude(nil)
+	await(t, w, "eth0", "mac0")
+}
+
+// A bridge called kube-ipvs0 stands for kube-proxy's interface. The client's ping, which the kernel can answer only if
+// it told its hardware address, shows what KernelAnswers predicts.
+func TestKernelAnswersInTheSpeakersPlace(t *testing.T) {
+	t.Parallel()
+	ns, client := netnstest.New(t), netnstest.New(t)
+	netnstest.Veth(t, ns, "eth0", client, "peer")
+	ns.Lines(t, `
+		ip addr add 192.0.2.1/24 dev eth0
+		ip link add kube-ipvs0 type bridge
+		ip addr add 192.0.2.50/32 dev kube-ipvs0`)
+	client.Command(t, "ip", "addr", "add", "192.0.2.9/24", "dev", "peer")
+	client.Command(t, "ping", "-c1", "-W5", "192.0.2.1") // the link works
+	for _, test := range []struct {
+		sysctl  string
+		answers bool
+	}{
+		{"net.ipv4.conf.all.arp_ignore=0", true},
+		{"net.ipv4.conf.all.arp_ignore=1", false},
+		{"net.ipv4.conf.all.arp_ignore=3", true},
+		{"net.ipv4.conf.eth0.arp_ignore=2", true}, // the larger one counts
+		{"net.ipv4.conf.all.arp_ignore=0", false},
+	} {
+		ns.Command(t, "sysctl", "-qw", test.sysctl)
+		out, err := client.Try("arping", "-c", "1", "-w", "1", "-I", "peer", "192.0.2.50")
+		if (err == nil) != test.answers {
+			t.Errorf("%s: the kernel answers: %v, want %v\n%s", test.sysctl, err == nil, test.answers, out)
+		}
+		var told []string
+		ns.Do(func() { told = KernelAnswers(os.DirFS("/proc/sys"), []string{"eth0"}) })
+		if len(told) > 0 != test.answers {
+			t.Errorf("%s: KernelAnswers says %q", test.sysctl, told)
+		}
+	}
 }

@@ -183,3 +183,29 @@ func TestASocketThatFailsIsOpenedAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestTheExclusionsCanChangeAtRunTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, k *fakeKernel, w *Watcher) {
+		k.set(message(2, "eth0"), message(3, "docker0"))
+		time.Sleep(time.Second)
+		k.notify()
+		if !changed(w) || len(w.Snapshot()) != 2 {
+			t.Fatalf("snapshot is %v", w.Snapshot())
+		}
+		time.Sleep(settle)
+		w.SetExclude(defaults(t))
+		if !changed(w) || len(w.Snapshot()) != 1 || w.Snapshot()[0].Name != "eth0" {
+			t.Errorf("snapshot with exclusions is %v", w.Snapshot())
+		}
+		time.Sleep(settle)
+		w.SetExclude(defaults(t))
+		if changed(w) {
+			t.Error("the same exclusions are told as a change")
+		}
+		time.Sleep(settle)
+		w.SetExclude(nil)
+		if !changed(w) || len(w.Snapshot()) != 2 {
+			t.Errorf("snapshot without exclusions is %v", w.Snapshot())
+		}
+	})
+}

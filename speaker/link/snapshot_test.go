@@ -157,3 +157,24 @@ func TestParseExclude(t *testing.T) {
 		}
 	}
 }
+
+func TestParseExcludeConfig(t *testing.T) {
+	tests := []struct{ document, want string }{
+		{"announcedInterfacesToExclude: [\"^docker.*\", '^veth.*']\n", "^docker.* ^veth.*"},
+		{"announcedInterfacesToExclude:\n- ^lo$\n", "^lo$"},
+		{"announcedInterfacesToExclude: []\n", ""},
+		{"announcedInterfacesToExclude: ^lo$\n", "error"},
+		{"announcedInterfaces: [^lo$]\n", "error"},
+		{"", "error"},
+		{"{", "error"},
+	}
+	for _, test := range tests {
+		got, err := ParseExcludeConfig(test.document)
+		if err != nil {
+			got = []string{"error"}
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%q is %q (%v), want %q", test.document, got, err, test.want)
+		}
+	}
+}

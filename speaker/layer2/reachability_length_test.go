@@ -1,0 +1,8 @@
+//go:build linux && netns && !soak
+
+package layer2
+
+import "time"
+
+// reachabilityFor is how long the flow of TestReachabilityOfALiveFlow lives.
+const reachabilityFor = 15 * time.Second
