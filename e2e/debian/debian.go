@@ -1,9 +1,10 @@
 // Package debian installs the few Debian packages whose commands the e2e cluster and its tests run. None of them starts
-// a service.
+// a service; packages that would are only unpacked.
 package debian
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -93,42 +94,68 @@ func packages(list []Need) []string {
 }
 
 // Advice tells a person what to install.
-func Advice(list []Need) string {
-	return "sudo apt-get install --no-install-recommends " + strings.Join(packages(list), " ")
+func Advice(list []Need) string { return advice(packages(list)) }
+
+func advice(packages []string) string {
+	return "sudo apt-get install --no-install-recommends " + strings.Join(packages, " ")
 }
 
-// Install installs what is missing, as root or through sudo, and says on log what it does.
+// Install installs and unpacks what is missing, as root or through sudo, and says on log what it does.
 func Install(ctx context.Context, log io.Writer) error {
-	list := Missing()
-	if len(list) == 0 {
-		return nil
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("this is no Debian machine; install by hand what these packages bring: %s", strings.Join(packages(list), " "))
-	}
-	var raise []string
-	if os.Geteuid() != 0 {
-		if _, err := exec.LookPath("sudo"); err != nil {
-			return fmt.Errorf("neither root nor sudo; install by hand: %s", Advice(list))
-		}
-		raise = []string{"sudo"}
-	}
-	fmt.Fprintf(log, "Installing Debian packages: %s\n", strings.Join(packages(list), " "))
-	install := append([]string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"}, packages(list)...)
-	if run(ctx, raise, install) == nil && len(Missing()) == 0 {
-		return nil
-	}
-	fmt.Fprintf(log, "The package lists may be old: apt-get update, then again\n")
-	if err := run(ctx, raise, []string{"apt-get", "update", "-qq"}); err != nil {
-		return fmt.Errorf("%w; install by hand: %s", err, Advice(list))
-	}
-	if err := run(ctx, raise, install); err != nil {
-		return fmt.Errorf("%w; install by hand: %s", err, Advice(list))
-	}
 	if list := Missing(); len(list) > 0 {
-		return fmt.Errorf("still missing after the installation: %s", strings.Join(packages(list), " "))
+		if err := install(ctx, log, packages(list), func() []string { return packages(Missing()) }); err != nil {
+			return err
+		}
+	}
+	return unpackServices(ctx, log)
+}
+
+// install installs packages, from new package lists if it does not work with those that are there; absent says what is
+// missing then.
+func install(ctx context.Context, log io.Writer, packages []string, absent func() []string) error {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("this is no Debian machine; install by hand what these packages bring: %s", strings.Join(packages, " "))
+	}
+	raise, err := raise()
+	if err != nil {
+		return fmt.Errorf("%w; install by hand: %s", err, advice(packages))
+	}
+	fmt.Fprintf(log, "Installing Debian packages: %s\n", strings.Join(packages, " "))
+	command := append([]string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends"}, packages...)
+	if run(ctx, raise, command) == nil && len(absent()) == 0 {
+		return nil
+	}
+	if err := update(ctx, log); err != nil {
+		return fmt.Errorf("%w; install by hand: %s", err, advice(packages))
+	}
+	if err := run(ctx, raise, command); err != nil {
+		return fmt.Errorf("%w; install by hand: %s", err, advice(packages))
+	}
+	if list := absent(); len(list) > 0 {
+		return fmt.Errorf("still missing after the installation: %s", strings.Join(list, " "))
 	}
 	return nil
+}
+
+// update fetches new package lists.
+func update(ctx context.Context, log io.Writer) error {
+	raise, err := raise()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(log, "The package lists may be old: apt-get update, then again\n")
+	return run(ctx, raise, []string{"apt-get", "update", "-qq"})
+}
+
+// raise returns what a command of root's begins with.
+func raise() ([]string, error) {
+	if os.Geteuid() == 0 {
+		return nil, nil
+	}
+	if _, err := exec.LookPath("sudo"); err != nil {
+		return nil, errors.New("neither root nor sudo")
+	}
+	return []string{"sudo"}, nil
 }
 
 // run runs a command with the terminal's input, for sudo's question.

@@ -2,6 +2,7 @@ package debian
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -18,5 +19,12 @@ func TestMissingAndAdvice(t *testing.T) {
 	}
 	if list := missing(find, func(string) bool { return true }); len(list) != 2 {
 		t.Errorf("missing %v, want nft and gcc", list)
+	}
+}
+
+func TestLibraries(t *testing.T) {
+	got := libraries("iproute2, lsof, libc6 (>= 2.34), libyang2 (>= 2.0.0~) | libyang3, python3:any\n")
+	if want := []string{"libc6", "libyang2"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
