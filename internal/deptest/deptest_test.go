@@ -25,13 +25,13 @@ const (
 
 var (
 	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "internal/diff", "internal/verdict"}
-	edges = []string{"speaker/layer2", "speaker/link", "speaker/members"}
+	edges = []string{"speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
 	runtime = []string{"sigs.k8s.io/controller-runtime/..."}
-	outside = append(own("speaker", "speaker/layer2", "speaker/link", "speaker/members"),
+	outside = append(own("speaker", "speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members"),
 		"k8s.io/client-go/...", "github.com/prometheus/...", "github.com/mdlayher/...", "github.com/jsimonetti/rtnetlink/...",
-		"github.com/hashicorp/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
+		"github.com/hashicorp/...", "github.com/osrg/gobgp/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
 )
 
 // TestDirectionOfImports: cmd -> controllers -> speaker -> edges -> core, and in the core: allocator, plan -> policy
@@ -44,6 +44,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"allocator"}, own("speaker/plan")},
 		{[]string{"speaker/plan"}, own("allocator")},
 		{edges, slices.Concat(own("speaker"), runtime, upper)},
+		{[]string{"speaker/bgp"}, own("speaker/bfd", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/layer2"}, own("speaker/members")},
 		{[]string{"speaker/link"}, own("speaker/layer2", "speaker/members")},
 		{[]string{"speaker/members"}, own("speaker/layer2", "speaker/link")},
