@@ -76,11 +76,6 @@ func (n *node) awaitUp(p Path) State {
 	return n.await(p, "Up", func(s State) bool { return s.Local == Up && s.Remote == Up })
 }
 
-func (n *node) awaitDown(p Path) State {
-	n.t.Helper()
-	return n.await(p, "Down", func(s State) bool { return s.Local == Down })
-}
-
 // pair makes two namespaces joined by a veth, wire in both, with the addresses .1/::1 and .2/::2.
 func pair(t testing.TB) (a, b *netnstest.NS) {
 	t.Helper()
