@@ -78,12 +78,11 @@ func (p proposal) judge(protect Protection) ruling {
 
 // elsewhere rules on an object outside the configuration namespace: no new ones; those that are there may go on.
 func (p proposal) elsewhere() ruling {
-	where := fmt.Sprintf("Fairlead reads its configuration in namespace %q only", p.home)
 	switch p.operation {
 	case admissionv1.Create:
-		return ruling{refusal: fmt.Sprintf("%s, metadata.namespace: %s: create it there, not in %q", p.object, where, p.object.Namespace)}
+		return ruling{refusal: p.object.Elsewhere(p.home)}
 	case admissionv1.Update:
-		return ruling{warnings: []string{fmt.Sprintf("%s in namespace %q has no effect: %s", p.object, p.object.Namespace, where)}}
+		return ruling{warnings: []string{fmt.Sprintf("%s in namespace %q has no effect: Fairlead reads its configuration in namespace %q only", p.object, p.object.Namespace, p.home)}}
 	}
 	return ruling{}
 }

@@ -84,6 +84,14 @@ type Ref struct{ Kind, Namespace, Name, UID string }
 // String returns the kind and the name.
 func (r Ref) String() string { return fmt.Sprintf("%s %q", r.Kind, r.Name) }
 
+// Elsewhere says what is wrong with an object outside the namespace that the configuration is read from, or "".
+func (r Ref) Elsewhere(home string) string {
+	if r.Namespace == home {
+		return ""
+	}
+	return fmt.Sprintf("%s, metadata.namespace: Fairlead reads its configuration in namespace %q only: create it there, not in %q", r, home, r.Namespace)
+}
+
 // Problem is something wrong with one configuration object, told in one sentence. It is comparable.
 type Problem struct {
 	Object Ref

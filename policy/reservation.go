@@ -52,6 +52,9 @@ func (c *compiler) reservation(o *v1alpha1.AddressReservation, pools []v1beta1.I
 		if _, err := parseAddr(bound); err != nil {
 			c.report(id, verdict.InvalidAddresses, "%s, spec.address: %v", id, err)
 		}
+		if o.Spec.Family != "" {
+			c.report(id, verdict.InvalidValue, "%s, spec.family: it goes with spec.pool only: remove it", id)
+		}
 	}
 	r.Address, _ = parseAddr(bound)
 	switch o.Spec.Family {

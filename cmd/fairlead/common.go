@@ -26,6 +26,9 @@ import (
 // shutdown is how long what runs may take to end after SIGTERM.
 const shutdown = 1800 * time.Millisecond
 
+// defaultNamespace is where MetalLB's guides install, and so ours.
+const defaultNamespace = "metallb-system"
+
 // common are the flags of every role that runs in a cluster.
 type common struct {
 	kubeconfig, namespace, class string
@@ -38,7 +41,7 @@ type common struct {
 
 func (c *common) register(f *pflag.FlagSet) {
 	f.StringVar(&c.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server; in a pod's own cluster it is not needed")
-	f.StringVar(&c.namespace, "namespace", "metallb-system", "namespace of the configuration objects and of Fairlead itself")
+	f.StringVar(&c.namespace, "namespace", defaultNamespace, "namespace of the configuration objects and of Fairlead itself")
 	f.StringVar(&c.class, "lb-class", "", "serve only Services whose spec.loadBalancerClass is this one; empty: only those without a class")
 	f.StringVar(&c.podName, "pod-name", "", "name of the pod that this is; with --pod-uid, the ConfigurationState object goes when the pod does")
 	f.StringVar(&c.podUID, "pod-uid", "", "UID of the pod that this is")

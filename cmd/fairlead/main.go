@@ -18,10 +18,23 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, ctx.Err()) {
-		fmt.Fprintln(os.Stderr, "fairlead:", err)
-		os.Exit(1)
+	err := root().ExecuteContext(ctx)
+	if err == nil || errors.Is(err, ctx.Err()) {
+		return
 	}
+	if !errors.Is(err, errTold) {
+		fmt.Fprintln(os.Stderr, "fairlead:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// exitCode is 2 where the command itself was wrong, else 1.
+func exitCode(err error) int {
+	var wrong usageError
+	if errors.As(err, &wrong) {
+		return 2
+	}
+	return 1
 }
 
 func root() *cobra.Command {
@@ -34,7 +47,7 @@ func root() *cobra.Command {
 		// Flags that are not given are taken from the environment.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return flagsFromEnvironment(c.Flags(), os.LookupEnv) },
 	}
-	c.AddCommand(controllerCommand(), speakerCommand(), versionCommand())
+	c.AddCommand(controllerCommand(), speakerCommand(), lintCommand(), versionCommand())
 	return c
 }
 

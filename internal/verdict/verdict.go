@@ -123,6 +123,18 @@ const (
 	AdvertisementWaits Reason = "AdvertisementWaits"
 )
 
+// Reasons that only the check of manifests gives, beside those for problems.
+const (
+	// InvalidManifest: the text is no YAML, no Kubernetes object, or not what the kind's schema asks for.
+	InvalidManifest Reason = "InvalidManifest"
+	// UnknownField: the kind has no such field; the API server drops it.
+	UnknownField Reason = "UnknownField"
+	// WrongNamespace: the object is outside the namespace that the configuration is read from.
+	WrongNamespace Reason = "WrongNamespace"
+	// NotCarriedOver: the object belongs to MetalLB, and Fairlead does not read it.
+	NotCarriedOver Reason = "NotCarriedOver"
+)
+
 // Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value
 // says nothing.
 type Verdict struct {
