@@ -107,6 +107,82 @@ spec.service.namespace string required
 spec.service.uid string required
 `}},
 	},
+	{
+		Kind: "SpeakerState", Plural: "speakerstates", Short: "spk", NoStatus: true,
+		Columns: []string{
+			"Settled boolean .status.settled",
+			"L2 Addresses integer .status.counts.addresses",
+			"Conflicts integer .status.counts.conflicts",
+			"Sessions integer .status.counts.sessions",
+			"Established integer .status.counts.established",
+			"Problems integer .status.counts.problems",
+			"Address string .status.address/1",
+			"Version string .status.version/1",
+			"Started date .status.startedAt",
+		},
+		Versions: []crdtest.Version{{Name: "v1alpha1", State: "served storage", Fields: `
+status object
+status.address string
+status.counts object
+status.counts.addresses integer int32
+status.counts.conflicts integer int32
+status.counts.established integer int32
+status.counts.problems integer int32
+status.counts.sessions integer int32
+status.layer2 object
+status.layer2.addresses array
+status.layer2.addresses[] string
+status.layer2.conflicts array
+status.layer2.conflicts[] object
+status.layer2.conflicts[].address string required
+status.layer2.conflicts[].link string required
+status.layer2.conflicts[].mac string required
+status.layer2.conflicts[].node string
+status.layer2.conflicts[].silent boolean
+status.layer2.conflicts[].since string date-time
+status.layer2.digest string
+status.layer2.truncated boolean
+status.links array keys=name
+status.links[] object
+status.links[].mac string
+status.links[].name string required
+status.links[].subnets array
+status.links[].subnets[] string
+status.links[].up boolean
+status.problems array
+status.problems[] object
+status.problems[].kind string
+status.problems[].message string required
+status.problems[].name string
+status.problems[].reason string required
+status.sessions array keys=peer
+status.sessions[] object
+status.sessions[].address string
+status.sessions[].asn integer int64
+status.sessions[].bfd string
+status.sessions[].capabilities array
+status.sessions[].capabilities[] string
+status.sessions[].families array
+status.sessions[].families[] string
+status.sessions[].gracefulRestart boolean
+status.sessions[].holdTime string
+status.sessions[].interface string
+status.sessions[].keepaliveTime string
+status.sessions[].lastError string
+status.sessions[].lastErrorAt string date-time
+status.sessions[].localAddress string
+status.sessions[].peer string required
+status.sessions[].prefixesPending integer int32
+status.sessions[].prefixesSent integer int32
+status.sessions[].reason string
+status.sessions[].routerID string
+status.sessions[].since string date-time
+status.sessions[].state string required
+status.settled boolean
+status.startedAt string date-time
+status.version string
+`}},
+	},
 }
 
 // TestDefinitions compares the generated CustomResourceDefinitions with the table.
