@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
+	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
@@ -186,10 +187,10 @@ func TestSpeakerMetrics(t *testing.T) {
 	}
 	a.config = configMetrics{loaded: true, stale: true}
 	layer2.now = []plan.Announcement{{Address: v4}} // the other one could not be
-	a.report(context.Background(), p, nil)
+	a.report(context.Background(), speaker.Report{Plan: p, Local: speaker.Local{Announced: layer2.now}})
 	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 1",
 		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/huazi"} 1`,
 		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/shares"} 1`)
-	a.report(context.Background(), plan.Plan{}, nil)
+	a.report(context.Background(), speaker.Report{})
 	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 1")
 }

@@ -48,6 +48,7 @@ func cacheOptions(namespace string) cache.Options {
 			&v1alpha1.AddressPolicy{}:      {Namespaces: here},
 			&v1alpha1.AddressReservation{}: {Namespaces: here},
 			&v1alpha1.AddressClaim{}:       {Namespaces: here},
+			&v1alpha1.SpeakerState{}:       {Namespaces: here},
 			&corev1.Service{}:              {Transform: stripService},
 			&discoveryv1.EndpointSlice{}:   {Transform: stripEndpointSlice},
 			&corev1.Node{}:                 {Transform: stripNode},

@@ -30,6 +30,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/speaker/layer2"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
@@ -195,12 +196,13 @@ func (s *story) speaks(c *replica) {
 	links, layer2 := make(oneLink, 1), &noLayer2{}
 	links <- struct{}{}
 	state := &ConfigurationState{Namespace: s.config, Node: name}
+	speakers := &SpeakerStates{Log: c.log.logger(), Namespace: s.config, Node: name, Version: "v1"}
 	m := c.manager(as("metallb-system/fairlead-speaker"), state.Configure)
 	a := &Announcing{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(), State: state,
-		Namespace: s.config, Node: name, MembersPort: port, Links: links, Layer2: layer2,
+		Speakers: speakers, Namespace: s.config, Node: name, Options: AnnouncingOptions{MembersPort: port, FailbackAfter: time.Minute}, Links: links, Layer2: layer2,
 	}
-	s.ok(errors.Join(a.SetUp(m), state.SetUp(m)))
+	s.ok(errors.Join(a.SetUp(m), state.SetUp(m), speakers.SetUp(m)))
 	stop := s.background(m.Start)
 	announces := func(want ...string) {
 		t.Helper()
@@ -225,6 +227,16 @@ func (s *story) speaks(c *replica) {
 	if o := says.OwnerReferences; len(o) != 1 || o[0].Kind != "Node" || o[0].UID != node.UID || says.Labels["metallb.io/node-name"] != name {
 		t.Errorf("its ConfigurationState was made as %+v", says.ObjectMeta)
 	}
+	s.eventually(func() string {
+		var o v1alpha1.SpeakerState
+		if err := s.admin.Get(s.ctx, client.ObjectKey{Namespace: s.config, Name: name}, &o); err != nil {
+			return err.Error()
+		}
+		if len(o.OwnerReferences) != 1 || o.OwnerReferences[0].UID != node.UID || o.Status.Version != "v1" || o.Status.Address == "" || !slices.Equal(o.Status.Layer2.Addresses, []string{"172.25.254.50"}) {
+			return fmt.Sprintf("its SpeakerState is %+v", o)
+		}
+		return ""
+	})
 	s.told("huazi", assignedOne("172.25.254.50"), `Normal nodeAssigned announcing 172.25.254.50 from node "n1" with protocol "layer2"`)
 	s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[{"addresses":["10.244.0.2"],"conditions":{"ready":false}}]}`)
 	announces()
@@ -257,14 +269,19 @@ type noLayer2 struct {
 
 func (*noLayer2) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
-func (l *noLayer2) Apply(_ context.Context, want []plan.Announcement) error {
+func (l *noLayer2) ApplyLeaving(_ context.Context, want, _ []plan.Announcement) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now = want
 	return nil
 }
 
-func (*noLayer2) Changed() <-chan struct{} { return nil }
+func (*noLayer2) Changed() <-chan struct{}                  { return nil }
+func (*noLayer2) Watch(context.Context, []netip.Addr) error { return nil }
+func (*noLayer2) Paused() (time.Duration, bool)             { return 0, false }
+func (*noLayer2) Conflicts() []layer2.Conflict              { return nil }
+
+func (*noLayer2) Resume(context.Context, time.Duration, []plan.Announcement) error { return nil }
 
 func (l *noLayer2) Announced() []plan.Announcement {
 	l.mu.Lock()

@@ -21,27 +21,30 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
-	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
+	"github.com/fairlead-lb/fairlead/speaker/layer2"
 	"github.com/fairlead-lb/fairlead/speaker/members"
-	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
-// Announcing feeds the node's speaker from the API server. It runs on every node, without leader election.
+// Announcing feeds the node's speaker from the API server and tells what it does. It runs on every node, without leader
+// election.
 type Announcing struct {
-	Client      client.Client
-	Uncached    client.Reader // for the few objects that are read once
-	Events      events.EventRecorder
-	Log         *slog.Logger
-	Registry    prometheus.Registerer // for metrics; nil: none
-	State       *ConfigurationState   // nil: none
-	Namespace   string                // of the configuration objects
-	Class       string                // of the Services served; "" for those without a class
-	Node        string                // this node's name
-	MembersPort uint16
-	Links       speaker.Links
-	Layer2      speaker.Layer2
+	Client    client.Client
+	Uncached  client.Reader // for the few objects that are read once
+	Events    events.EventRecorder
+	Log       *slog.Logger
+	Registry  prometheus.Registerer // for metrics; nil: none
+	State     *ConfigurationState   // nil: none
+	Speakers  *SpeakerStates        // nil: this speaker publishes nothing
+	Namespace string                // of the configuration objects
+	Class     string                // of the Services served; "" for those without a class
+	Node      string                // this node's name
+	Options   AnnouncingOptions
+	Links     speaker.Links
+	Layer2    Layer2
+	BGP       speaker.Applier // nil: none
 
 	cache     cache.Cache
 	dirty     chan struct{}
@@ -51,6 +54,24 @@ type Announcing struct {
 	config    configMetrics
 	uids      map[allocator.Key]types.UID // of the Services gathered last, for Events
 	announced map[told]struct{}           // what was told as announced from here
+	seeds     seeds
+
+	peersByMAC atomic.Pointer[map[[6]byte]string] // the nodes of hardware addresses, for PeerOf
+}
+
+// AnnouncingOptions are the choices of who runs the cluster.
+type AnnouncingOptions struct {
+	MembersAddress     netip.Addr    // on which the other speakers reach this one; the zero value: the Node's first InternalIP
+	MembersPort        uint16        // UDP and TCP
+	FailbackAfter      time.Duration // see speaker.Speaker
+	IgnoreExcludeLabel bool          // nodes labelled node.kubernetes.io/exclude-from-external-load-balancers announce, too
+	DrainCordoned      bool          // a cordoned node hands its addresses over where others can have them
+}
+
+// Layer2 is what announcing needs of speaker/layer2, beside what the speaker does.
+type Layer2 interface {
+	speaker.Layer2
+	Conflicts() []layer2.Conflict
 }
 
 // told is one address of one Service. It is comparable.
@@ -83,6 +104,14 @@ func (a *Announcing) Ready(*http.Request) error {
 	return nil
 }
 
+// PeerOf returns the node of ours that has a link with a hardware address; it is for layer2.Config.
+func (a *Announcing) PeerOf(mac [6]byte) (node string, ok bool) {
+	if peers := a.peersByMAC.Load(); peers != nil {
+		node, ok = (*peers)[mac]
+	}
+	return node, ok
+}
+
 // mark notes that the plan is to be made anew.
 func (a *Announcing) mark() {
 	select {
@@ -94,7 +123,7 @@ func (a *Announcing) mark() {
 // Start runs the speaker until the context ends.
 func (a *Announcing) Start(ctx context.Context) error {
 	err := watch(ctx, a.cache, []client.Object{
-		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{},
+		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1alpha1.SpeakerState{},
 	}, a.mark)
 	switch {
 	case ctx.Err() != nil:
@@ -102,9 +131,11 @@ func (a *Announcing) Start(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	var address netip.Addr
+	address := a.Options.MembersAddress
 	var key []byte
-	err = a.await(ctx, "this node's address", func() (err error) { address, err = a.ownAddress(ctx); return err })
+	if !address.IsValid() {
+		err = a.await(ctx, "this node's address", func() (err error) { address, err = a.ownAddress(ctx); return err })
+	}
 	if err == nil {
 		err = a.await(ctx, "the speakers' common key", func() (err error) {
 			key, err = readMembersKey(ctx, a.Uncached, a.Namespace)
@@ -114,17 +145,20 @@ func (a *Announcing) Start(ctx context.Context) error {
 	if err != nil {
 		return nil // the context ended
 	}
+	a.Speakers.reachedAt(address)
 	s := &speaker.Speaker{
 		Log:   a.Log,
 		Links: a.Links,
 		Members: members.New(members.Config{
-			Log: a.Log, Node: a.Node, Address: address, Port: a.MembersPort, Key: key,
+			Log: a.Log, Node: a.Node, Address: address, Port: a.Options.MembersPort, Key: key,
 			Peers: func() map[string]netip.Addr { return a.peers(ctx) }, Changed: a.mark,
 		}),
-		Layer2: a.Layer2,
-		Gather: a.gather,
-		Report: a.report,
-		Dirty:  a.dirty,
+		Layer2:        a.Layer2,
+		BGP:           a.BGP,
+		FailbackAfter: a.Options.FailbackAfter,
+		Gather:        a.gather,
+		Report:        a.report,
+		Dirty:         a.dirty,
 	}
 	return s.Run(ctx)
 }
@@ -159,21 +193,6 @@ func (a *Announcing) ownAddress(ctx context.Context) (netip.Addr, error) {
 	return address, nil
 }
 
-// peers returns the addresses of all nodes.
-func (a *Announcing) peers(ctx context.Context) map[string]netip.Addr {
-	var list corev1.NodeList
-	if err := a.Client.List(ctx, &list); err != nil {
-		return nil
-	}
-	out := map[string]netip.Addr{}
-	for i := range list.Items {
-		if address, ok := internalAddress(&list.Items[i]); ok {
-			out[list.Items[i].Name] = address
-		}
-	}
-	return out
-}
-
 // internalAddress returns the first InternalIP of the Node.
 func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 	for _, x := range n.Status.Addresses {
@@ -182,141 +201,4 @@ func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
-}
-
-// gather reads the cluster's part of the view.
-func (a *Announcing) gather(ctx context.Context) (plan.View, error) {
-	v := plan.View{Node: a.Node}
-	// The controller logs problems of the configuration and records Events, once for the cluster.
-	objects, err := announcementObjects(ctx, a.Client, a.Namespace)
-	if err != nil {
-		return v, err
-	}
-	compiled := compile(objects, a.policy)
-	a.policy, v.Policy = compiled.policy, compiled.policy
-	a.config = configMetricsOf(compiled.problems)
-	a.State.tell(compiled.problems)
-	var nodes corev1.NodeList
-	if err := a.Client.List(ctx, &nodes); err != nil {
-		return v, fmt.Errorf("listing Nodes: %w", err)
-	}
-	for i := range nodes.Items {
-		v.Nodes = append(v.Nodes, nodeOf(&nodes.Items[i]))
-	}
-	v.Services, err = a.services(ctx)
-	return v, err
-}
-
-// services returns the Services that are ours and rightfully have an address, with their endpoints.
-func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
-	var list corev1.ServiceList
-	if err := a.Client.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("listing Services: %w", err)
-	}
-	var slices discoveryv1.EndpointSliceList
-	if err := a.Client.List(ctx, &slices); err != nil {
-		return nil, fmt.Errorf("listing EndpointSlices: %w", err)
-	}
-	var mine []*corev1.Service
-	var holders []allocator.Service
-	for i := range list.Items {
-		if s := &list.Items[i]; ours(s, a.Class) && len(s.Status.LoadBalancer.Ingress) > 0 {
-			mine = append(mine, s)
-			holders = append(holders, allocator.ServiceOf(s, nil))
-		}
-	}
-	var out []plan.Service
-	at := map[allocator.Key]int{}
-	a.uids = map[allocator.Key]types.UID{}
-	for i, addresses := range allocator.Rightful(a.policy, holders) {
-		if len(addresses) == 0 {
-			continue
-		}
-		s := mine[i]
-		key := allocator.Key{Namespace: s.Namespace, Name: s.Name}
-		at[key], a.uids[key] = len(out), s.UID
-		out = append(out, plan.Service{
-			Namespace: s.Namespace,
-			Name:      s.Name,
-			Labels:    s.Labels,
-			Addresses: addresses,
-			Pool:      s.Annotations[allocator.AnnotationAllocatedFrom],
-			Local:     s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
-		})
-	}
-	for i := range slices.Items {
-		e := &slices.Items[i]
-		if k, ok := at[allocator.Key{Namespace: e.Namespace, Name: e.Labels[discoveryv1.LabelServiceName]}]; ok {
-			addEndpoints(&out[k], e)
-		}
-	}
-	return out, nil
-}
-
-// addEndpoints notes the serving endpoints of a slice. An endpoint serves while it is ready or, as it terminates, still
-// answers (Kubernetes: EndpointConditions; an absent value counts as true).
-func addEndpoints(s *plan.Service, e *discoveryv1.EndpointSlice) {
-	for _, x := range e.Endpoints {
-		c := x.Conditions
-		if !(c.Ready == nil || *c.Ready || c.Serving != nil && *c.Serving) {
-			continue
-		}
-		s.Serving = true
-		if x.NodeName != nil {
-			s.ServingNodes = append(s.ServingNodes, *x.NodeName)
-		}
-	}
-}
-
-func nodeOf(n *corev1.Node) plan.Node {
-	out := plan.Node{Name: n.Name, Labels: n.Labels}
-	_, out.Excluded = n.Labels[corev1.LabelNodeExcludeBalancers]
-	for _, c := range n.Status.Conditions {
-		switch c.Type {
-		case corev1.NodeReady:
-			out.Ready = c.Status == corev1.ConditionTrue
-		case corev1.NodeNetworkUnavailable:
-			out.NetworkUnavailable = c.Status == corev1.ConditionTrue
-		}
-	}
-	for _, t := range n.Spec.Taints {
-		out.OutOfService = out.OutOfService || t.Key == corev1.TaintNodeOutOfService
-	}
-	return out
-}
-
-// report tells what is newly announced from this node, as an Event on the Service and in the log; what was planned but
-// could not be done yet is not told.
-func (a *Announcing) report(_ context.Context, p plan.Plan, failed error) {
-	achieved := map[netip.Addr]struct{}{}
-	for _, x := range a.Layer2.Announced() {
-		achieved[x.Address] = struct{}{}
-	}
-	now := map[told]struct{}{}
-	for _, v := range p.Verdicts {
-		if _, ok := achieved[v.Address]; !ok || v.Reason != verdict.Announced {
-			continue
-		}
-		x := told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address}
-		now[x] = struct{}{}
-		if _, ok := a.announced[x]; ok {
-			continue
-		}
-		a.Log.Info(v.Message, "service", x.Key.String(), "address", v.Address.String())
-		record(a.Events, &corev1.ObjectReference{
-			APIVersion: "v1", Kind: "Service", Namespace: v.Namespace, Name: v.Name, UID: a.uids[x.Key],
-			// Tells the addresses of one Service apart: the recorder drops the message of what it takes for a repetition.
-			FieldPath: fmt.Sprintf("status.loadBalancer.ingress{%s}", v.Address),
-		}, corev1.EventTypeNormal, v.Reason, "Announce", v.Message)
-	}
-	for x := range a.announced {
-		if _, ok := now[x]; !ok {
-			a.Log.Info("no longer announced from this node", "service", x.Key.String(), "address", x.address.String())
-		}
-	}
-	a.announced = now
-	a.metrics.show(announces{a.config, now})
-	if failed == nil {
-		a.ready.Store(true)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -20,6 +21,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/speaker"
+	"github.com/fairlead-lb/fairlead/speaker/layer2"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
@@ -149,13 +151,14 @@ func TestGather(t *testing.T) {
 		huazi(named("without-endpoints"), assigned("172.25.254.53"), func(s *corev1.Service) { s.ResourceVersion = "" }),
 		slice("huazi-1", "huazi", "n1"), slice("huazi-2", "huazi", "n2"), slice("of-waits", "waits", "n3"), slice("of-nobody", "nobody", "n3"),
 	).Build()}
-	v, err := a.gather(context.Background())
+	v, err := a.gather(context.Background(), speaker.Local{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	at := time.Date(2026, 11, 22, 10, 0, 0, 7, time.UTC)
 	want := []plan.Service{
-		{Namespace: "default", Name: "huazi", Labels: map[string]string{"app": "huazi"}, Addresses: parse([]string{"172.25.254.50", "fd00::50"}), Pool: "first-pool", Local: true, Serving: true, ServingNodes: []string{"n1", "n2"}},
-		{Namespace: "default", Name: "without-endpoints", Addresses: parse([]string{"172.25.254.53"}), Pool: "first-pool"},
+		{Namespace: "default", Name: "huazi", UID: "u1", AssignedAt: at, Endpoints: true, Labels: map[string]string{"app": "huazi"}, Addresses: parse([]string{"172.25.254.50", "fd00::50"}), Pool: "first-pool", Local: true, Serving: true, ServingNodes: []string{"n1", "n2"}},
+		{Namespace: "default", Name: "without-endpoints", UID: "u1", AssignedAt: at, Addresses: parse([]string{"172.25.254.53"}), Pool: "first-pool"},
 	}
 	if diff := cmp.Diff(want, v.Services, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("Services (-want +got):\n%s", diff)
@@ -165,13 +168,14 @@ func TestGather(t *testing.T) {
 	}
 }
 
-// announced is a Layer2 that announces what it is set to.
+// announced is a Layer2 that has announced what it is set to.
 type announced struct {
 	speaker.Layer2
-	now []plan.Announcement
+	now       []plan.Announcement
+	conflicts []layer2.Conflict
 }
 
-func (a *announced) Announced() []plan.Announcement { return a.now }
+func (a *announced) Conflicts() []layer2.Conflict { return a.conflicts }
 
 func TestReport(t *testing.T) {
 	var log logBuffer
@@ -185,7 +189,7 @@ func TestReport(t *testing.T) {
 	both := plan.Plan{Verdicts: []plan.Verdict{verdictOn(v4, verdict.Announced), verdictOn(v6, verdict.Announced)}}
 	step := func(p plan.Plan, want ...string) {
 		t.Helper()
-		a.report(context.Background(), p, nil)
+		a.report(context.Background(), speaker.Report{Plan: p, Local: speaker.Local{Announced: layer2.now}})
 		var got []string
 		fields := map[string]bool{}
 		for _, e := range events.take() {
@@ -231,7 +235,7 @@ func TestOnlyTheRightfulHolderAnnounces(t *testing.T) {
 		service("shares-1", assigned("172.25.254.51"), shared, port(80)),
 		service("shares-2", assigned("172.25.254.51"), shared, port(81)),
 	).Build()}
-	v, err := a.gather(context.Background())
+	v, err := a.gather(context.Background(), speaker.Local{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +262,7 @@ func TestASpeakerIsReadyAfterItsFirstPlan(t *testing.T) {
 		if i == 0 && a.Ready(nil) == nil {
 			t.Error("ready before any plan")
 		}
-		a.report(context.Background(), plan.Plan{}, step.failed)
+		a.report(context.Background(), speaker.Report{Failed: step.failed})
 		if err := a.Ready(nil); (err == nil) != step.ready {
 			t.Errorf("after step %d: %v", i, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,19 +35,29 @@ type world struct {
 	view      plan.View
 	gatherErr error
 	alive     []string
+	facts     map[string]plan.Facts // of the alive ones
+	links     []plan.LinkState
 	leaveFor  time.Duration // how long Leave takes
 	left      []time.Duration
 	announced []plan.Announcement
 	applies   []apply
+	leaving   []plan.Announcement // of the last call of ApplyLeaving
+	watched   []netip.Addr
+	watches   int
+	paused    time.Duration // when a pause was noticed; 0: there is none
+	resumed   []time.Duration
+	unheard   error // what Confirm returns
+	published []plan.Facts
 	applying  func() error // what Apply does first; nil for nothing
-	reports   int
+	reports   []Report
+	failback  time.Duration
 	edges     map[string]*edge
 }
 
-// apply is one call of Layer2.Apply.
+// apply is one call of Layer2.ApplyLeaving.
 type apply struct {
-	at   time.Duration // since the start
-	want string        // addresses
+	at            time.Duration // since the start
+	want, leaving string        // addresses
 }
 
 // edge is the life of one of the Speaker's edges.
@@ -62,7 +73,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, started: time.Now(),
 		dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), shrank: make(chan struct{}, 1), ready: make(chan struct{}),
-		alive: []string{"n1", "n2"}, edges: map[string]*edge{},
+		alive: []string{"n1", "n2"}, edges: map[string]*edge{}, links: []plan.LinkState{{Link: link}},
 	}
 	for _, name := range []string{"links", "members", "layer2"} {
 		w.edges[name] = &edge{fail: make(chan error)}
@@ -117,8 +128,8 @@ func (w *world) services(addresses ...string) {
 func (w *world) run() (stop func() (time.Duration, error)) {
 	s := &Speaker{
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)), Links: links{w}, Members: members{w}, Layer2: layer2{w},
-		Gather: w.gather, Dirty: w.dirty,
-		Report: func(context.Context, plan.Plan, error) { w.mu.Lock(); w.reports++; w.mu.Unlock() },
+		Gather: w.gather, Dirty: w.dirty, FailbackAfter: w.failback,
+		Report: func(_ context.Context, r Report) { w.mu.Lock(); w.reports = append(w.reports, r); w.mu.Unlock() },
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
@@ -182,10 +193,16 @@ func (w *world) answeredFor() string {
 	return addresses(w.announced)
 }
 
-func (w *world) gather(context.Context) (plan.View, error) {
+// gather adds to the view what the speaker sees by itself, as controllers does.
+func (w *world) gather(_ context.Context, local Local) (plan.View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.view, w.gatherErr
+	v := w.view
+	v.Links = local.Links
+	for _, m := range local.Members {
+		v.Members = append(v.Members, m.Node)
+	}
+	return v, w.gatherErr
 }
 
 // live is an edge's Run: it ends with its context or with the error that the test gives.
@@ -206,7 +223,12 @@ type links struct{ *world }
 
 func (l links) Run(ctx context.Context) error { return l.live(ctx, "links") }
 func (l links) Changed() <-chan struct{}      { return l.changed }
-func (l links) Snapshot() []plan.LinkState    { return []plan.LinkState{{Link: link}} }
+
+func (l links) Snapshot() []plan.LinkState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.world.links
+}
 
 type members struct{ *world }
 
@@ -218,9 +240,23 @@ func (m members) Alive() []plan.Member {
 	defer m.mu.Unlock()
 	var out []plan.Member
 	for _, node := range m.alive {
-		out = append(out, plan.Member{Node: node})
+		out = append(out, plan.Member{Node: node, Facts: m.facts[node]})
 	}
 	return out
+}
+
+func (m members) Confirm(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.unheard
+}
+
+func (m members) Publish(f plan.Facts) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := len(m.published); n == 0 || m.published[n-1] != f {
+		m.published = append(m.published, f)
+	}
 }
 
 func (m members) Leave(timeout time.Duration) error {
@@ -246,9 +282,9 @@ func (l layer2) Announced() []plan.Announcement {
 	return l.announced
 }
 
-func (l layer2) Apply(_ context.Context, want []plan.Announcement) error {
+func (l layer2) ApplyLeaving(_ context.Context, want, leaving []plan.Announcement) error {
 	l.mu.Lock()
-	l.applies = append(l.applies, apply{time.Since(l.started), addresses(want)})
+	l.applies = append(l.applies, apply{time.Since(l.started), addresses(want), addresses(leaving)})
 	first := l.applying
 	l.mu.Unlock()
 	if first != nil {
@@ -258,7 +294,40 @@ func (l layer2) Apply(_ context.Context, want []plan.Announcement) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.announced, l.world.leaving = slices.Concat(want, leaving), leaving
+	return nil
+}
+
+// heard makes another speaker announce what is leaving.
+func (w *world) heard() {
+	w.mu.Lock()
+	w.announced = slices.DeleteFunc(slices.Clone(w.announced), func(x plan.Announcement) bool { return slices.Contains(w.leaving, x) })
+	w.mu.Unlock()
+	w.shrank <- struct{}{}
+	synctest.Wait()
+}
+
+func (l layer2) Watch(_ context.Context, addresses []netip.Addr) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watched, l.watches = addresses, l.watches+1
+	return nil
+}
+
+func (l layer2) Paused() (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.paused, l.paused != 0
+}
+
+func (l layer2) Resume(_ context.Context, noticed time.Duration, want []plan.Announcement) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resumed = append(l.resumed, noticed)
 	l.announced = want
+	if l.paused == noticed {
+		l.paused = 0
+	}
 	return nil
 }
 

@@ -4,63 +4,89 @@ package speaker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
 const (
-	// linger is how long an address that moves to another live node is still answered for here, so that the new
-	// announcer speaks before the old one stops.
-	linger = 500 * time.Millisecond
 	// leaveTimeout bounds the telling of the other speakers that this one stops.
 	leaveTimeout = 500 * time.Millisecond
+	// leaving is how long a speaker that stops goes on answering at most, until the others have taken over.
+	leaving = time.Second
 	// resync is how often everything is compared again although nothing seems to have changed.
 	resync = 30 * time.Second
 	// retry is how long after a failure the plan is tried again.
 	retry = time.Second
 )
 
+// Edge is what all edges have in common.
+type Edge interface {
+	// Run works until the context ends.
+	Run(context.Context) error
+	// Changed yields a value when something changed that was not asked for.
+	Changed() <-chan struct{}
+}
+
 // Links is what the speaker needs of speaker/link.
 type Links interface {
-	Run(context.Context) error
-	Changed() <-chan struct{}
+	Edge
 	Snapshot() []plan.LinkState
 }
 
-// Members is what the speaker needs of speaker/members.
+// Members is what the speaker needs of speaker/members. What changes there makes the speaker Dirty.
 type Members interface {
 	Run(context.Context) error
 	Ready() <-chan struct{}
 	Alive() []plan.Member
+	// Confirm returns nil when another live speaker has answered since, or when there is none.
+	Confirm(context.Context) error
+	// Publish replaces what this speaker says of itself.
+	Publish(plan.Facts)
 	Leave(timeout time.Duration) error
 }
 
-// Layer2 is what the speaker needs of speaker/layer2.
-type Layer2 interface {
-	Run(context.Context) error
-	Apply(context.Context, []plan.Announcement) error
-	Announced() []plan.Announcement
-	Changed() <-chan struct{}
+// Applier carries out a part of the plan beside layer 2, and is independent of it: BGP.
+type Applier interface {
+	// Edge's Run ends when this process stops, after HandOver; Changed makes the speaker plan and report again.
+	Edge
+	// Apply carries out its part of the whole plan; it may be called again with the same one.
+	Apply(context.Context, plan.Plan) error
 }
 
-// Speaker makes and carries out the plan of one node. All fields are required.
+// Speaker makes and carries out the plan of one node. All fields but BGP are required.
 type Speaker struct {
-	Log     *slog.Logger
-	Links   Links
-	Members Members
-	Layer2  Layer2
-	// Gather returns the cluster's part of the view: all but the members and the links.
-	Gather func(context.Context) (plan.View, error)
-	// Report is told every plan after it was carried out, and what failed.
-	Report func(context.Context, plan.Plan, error)
+	Log           *slog.Logger
+	Links         Links
+	Members       Members
+	Layer2        Layer2
+	BGP           Applier       // nil: there is none
+	FailbackAfter time.Duration // how long after it came up this speaker takes no address that another node can serve
+	// Gather returns the view, given this node's part of it.
+	Gather func(context.Context, Local) (plan.View, error)
+	// Report is told what came of every plan.
+	Report func(context.Context, Report)
 	// Dirty holds a value when something that Gather reads, or the set of members, may have changed.
 	Dirty <-chan struct{}
+}
+
+// Local is what a speaker sees of the world by itself, without the API server.
+type Local struct {
+	Members   []plan.Member    // that are alive, this one included, by node
+	Links     []plan.LinkState // of this node, that are up
+	Announced []plan.Announcement
+	Facts     plan.Facts // what this speaker says of itself
+}
+
+// Report is what came of one plan.
+type Report struct {
+	Local  Local
+	Plan   plan.Plan
+	Began  time.Time // when what made the plan necessary was noticed
+	Failed error
 }
 
 // Run speaks until the context ends. Then it tells the other speakers, goes on answering while they take over, and
@@ -70,7 +96,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	edges, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, edges := errgroup.WithContext(edges)
-	for _, run := range []func(context.Context) error{s.Links.Run, s.Members.Run, s.Layer2.Run} {
+	for _, run := range s.edges() {
 		g.Go(func() error { return run(edges) })
 	}
 	g.Go(func() error {
@@ -85,12 +111,24 @@ func (s *Speaker) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+func (s *Speaker) edges() []func(context.Context) error {
+	out := []func(context.Context) error{s.Links.Run, s.Members.Run, s.Layer2.Run}
+	if s.BGP != nil {
+		out = append(out, s.BGP.Run)
+	}
+	return out
+}
+
 // follow carries out the plan again whenever something changed, until the context ends.
 func (s *Speaker) follow(ctx context.Context) {
 	if !s.awaitFirst(ctx) {
 		return
 	}
-	r := round{Speaker: s, lostAt: map[plan.Announcement]time.Time{}}
+	r := newRound(s, time.Now())
+	var bgp <-chan struct{}
+	if s.BGP != nil {
+		bgp = s.BGP.Changed()
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -101,11 +139,12 @@ func (s *Speaker) follow(ctx context.Context) {
 		case <-s.Dirty:
 		case <-s.Links.Changed():
 		case <-s.Layer2.Changed():
+		case <-bgp:
 		}
 		if ctx.Err() != nil {
 			return // select prefers no case, and a plan must not be begun any more
 		}
-		timer.Reset(r.run(ctx))
+		timer.Reset(r.run(ctx, time.Now()))
 	}
 }
 
@@ -129,85 +168,16 @@ func (s *Speaker) handOver(ctx context.Context) {
 	if err := s.Members.Leave(leaveTimeout); err != nil {
 		s.Log.Warn("the other speakers will notice by themselves", "error", err)
 	}
-	if len(s.Layer2.Announced()) == 0 {
-		return
+	ctx, cancel := context.WithTimeout(ctx, leaving)
+	defer cancel()
+	if err := s.Layer2.ApplyLeaving(ctx, nil, s.Layer2.Announced()); err != nil {
+		s.Log.Warn("addresses are not handed over in full", "error", err)
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(linger):
-	}
-}
-
-// round carries out one plan after the other; between them it keeps what moved away and is still answered for.
-type round struct {
-	*Speaker
-	lostAt map[plan.Announcement]time.Time
-	failed string // the last error, so that it is logged once and not at every try
-}
-
-// run makes the plan and carries it out. It returns when to do so again at the latest.
-func (r *round) run(ctx context.Context) time.Duration {
-	p, err := r.plan(ctx)
-	if err == nil {
-		want, wait := r.keepMoving(p, time.Now())
-		err = r.Layer2.Apply(ctx, want)
-		if ctx.Err() != nil {
-			return 0
-		}
-		r.Report(ctx, p, err)
-		if err == nil {
-			r.failed = ""
-			return wait
+	for len(s.Layer2.Announced()) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Layer2.Changed(): // another speaker has one more of them
 		}
 	}
-	if text := err.Error(); text != r.failed && ctx.Err() == nil {
-		r.failed = text
-		r.Log.Error("the plan could not be carried out in full, trying again", "error", err)
-	}
-	return retry
-}
-
-func (r *round) plan(ctx context.Context) (plan.Plan, error) {
-	v, err := r.Gather(ctx)
-	if err != nil {
-		return plan.Plan{}, fmt.Errorf("gathering what to announce: %w", err)
-	}
-	v.Members, v.Links = nil, r.Links.Snapshot()
-	for _, m := range r.Members.Alive() {
-		v.Members = append(v.Members, m.Node)
-	}
-	return plan.Build(&v), nil
-}
-
-// keepMoving returns what to answer for: the plan, and for a while what has moved to another node. It also returns
-// when that while is over, or the time to the next resync.
-func (r *round) keepMoving(p plan.Plan, now time.Time) ([]plan.Announcement, time.Duration) {
-	elsewhere := map[string]bool{}
-	for _, v := range p.Verdicts {
-		if v.Reason == verdict.NotOwner {
-			elsewhere[v.Address.String()] = true
-		}
-	}
-	planned := make(map[plan.Announcement]struct{}, len(p.L2))
-	for _, x := range p.L2 {
-		planned[x] = struct{}{}
-	}
-	want, wait := p.L2, resync
-	lostAt := map[plan.Announcement]time.Time{}
-	for _, x := range r.Layer2.Announced() {
-		if _, ok := planned[x]; ok || !elsewhere[x.Address.String()] {
-			continue
-		}
-		since, ok := r.lostAt[x]
-		if !ok {
-			since = now
-		}
-		if left := linger - now.Sub(since); left > 0 {
-			lostAt[x] = since
-			want = append(want, x)
-			wait = min(wait, left)
-		}
-	}
-	r.lostAt = lostAt
-	return want, wait
 }

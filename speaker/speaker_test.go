@@ -2,6 +2,7 @@ package speaker
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,7 +31,7 @@ func TestTheFirstPlanWaitsForLinksAndMembers(t *testing.T) {
 					w.changed <- struct{}{}
 				}
 				synctest.Wait()
-				w.wantApplies(apply{2 * time.Minute, ".50"})
+				w.wantApplies(apply{2 * time.Minute, ".50", ""})
 			})
 		})
 	}
@@ -60,7 +61,7 @@ func TestChangesDuringAPlanMakeOneMore(t *testing.T) {
 		}
 		w.services("172.25.254.50", "172.25.254.51")
 		w.at(20 * time.Second)
-		w.wantApplies(apply{0, ".50"}, apply{100 * ms, ".50 .51"})
+		w.wantApplies(apply{0, ".50", ""}, apply{100 * ms, ".50 .51", ""})
 	})
 }
 
@@ -70,7 +71,7 @@ func TestEverythingIsComparedAgainNowAndThen(t *testing.T) {
 		w.services("172.25.254.50")
 		w.up()
 		w.at(61 * time.Second)
-		w.wantApplies(apply{0, ".50"}, apply{30 * time.Second, ".50"}, apply{60 * time.Second, ".50"})
+		w.wantApplies(apply{0, ".50", ""}, apply{30 * time.Second, ".50", ""}, apply{60 * time.Second, ".50", ""})
 	})
 }
 
@@ -82,7 +83,7 @@ func TestWhatASocketLostIsAppliedAgainAtOnce(t *testing.T) {
 		w.at(5 * time.Second)
 		w.shrank <- struct{}{}
 		w.at(6 * time.Second)
-		w.wantApplies(apply{0, ".50"}, apply{5 * time.Second, ".50"})
+		w.wantApplies(apply{0, ".50", ""}, apply{5 * time.Second, ".50", ""})
 	})
 }
 
@@ -107,7 +108,7 @@ func TestAFailureIsTriedAgainAndLoggedOnce(t *testing.T) {
 				w.at(3500 * ms)
 				logged(1)
 				if name == "apply" {
-					w.wantApplies(apply{0, ".50"}, apply{1 * time.Second, ".50"}, apply{2 * time.Second, ".50"}, apply{3 * time.Second, ".50"})
+					w.wantApplies(apply{0, ".50", ""}, apply{1 * time.Second, ".50", ""}, apply{2 * time.Second, ".50", ""}, apply{3 * time.Second, ".50", ""})
 				} else {
 					w.wantApplies()
 				}
@@ -137,28 +138,93 @@ func TestWhatMovedToAnotherNodeIsAnsweredForAWhile(t *testing.T) {
 		w.mark()
 		w.at(1400 * ms)
 		w.mark() // another change makes the while no longer
-		w.at(1499 * ms)
+		w.at(2999 * ms)
 		if got := w.answeredFor(); got != ".50 .51" {
 			t.Fatalf("answers for %q while the other node takes over", got)
 		}
-		w.at(1500 * ms)
+		w.at(3000 * ms)
 		if got := w.answeredFor(); got != "" {
 			t.Fatalf("still answers for %q", got)
 		}
-		w.wantApplies(apply{0, ".50 .51"}, apply{time.Second, ".50 .51"}, apply{1400 * ms, ".50 .51"}, apply{1500 * ms, ""})
+		w.wantApplies(apply{0, ".50 .51", ""}, apply{time.Second, "", ".50 .51"}, apply{1400 * ms, "", ".50 .51"}, apply{3000 * ms, "", ""})
 
 		w.announcer("n1") // back, and away again: a new while begins
 		w.mark()
 		w.announcer("n2")
 		w.mark()
-		w.at(1999 * ms)
+		w.at(4999 * ms)
 		if got := w.answeredFor(); got != ".50 .51" {
 			t.Fatalf("answers for %q after it came back and went", got)
 		}
-		w.at(2 * time.Second)
+		w.at(5 * time.Second)
 		if got := w.answeredFor(); got != "" {
 			t.Fatalf("still answers for %q", got)
 		}
+	})
+}
+
+func TestWhatAnotherSpeakerAnnouncesIsAnsweredForNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.up()
+		w.at(time.Second)
+		w.announcer("n2")
+		w.mark()
+		w.at(1100 * ms)
+		w.heard()
+		w.wantApplies(apply{0, ".50", ""}, apply{time.Second, "", ".50"}, apply{1100 * ms, "", ""})
+	})
+}
+
+func TestWhatMayHaveToBeTakenOverIsWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50", "172.25.254.51")
+		for i := range w.view.Nodes {
+			w.view.Nodes[i].Labels["announces"] = "yes"
+		}
+		w.up()
+		w.mark()
+		owned, watched := w.answeredFor(), ""
+		for _, a := range w.watched {
+			watched += " " + a.String()[strings.LastIndex(a.String(), "."):]
+		}
+		if w.watches > 1 || len(owned)+len(strings.TrimSpace(watched)) < 6 || strings.Contains(watched, owned) && owned != "" {
+			t.Errorf("announces %q and watches %q, asked for %d times", owned, watched, w.watches)
+		}
+	})
+}
+
+// TestAfterAPauseAnotherSpeakerIsHeardFirst: nothing is announced until then, and the speaker is not settled any more.
+func TestAfterAPauseAnotherSpeakerIsHeardFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.failback = 30 * time.Second
+		w.services("172.25.254.50")
+		w.up()
+		w.at(40 * time.Second)
+		w.applies = nil
+		w.paused, w.unheard, w.announced = 7, errors.New("no answer"), nil
+		w.shrank <- struct{}{}
+		w.at(41500 * ms)
+		if len(w.resumed) > 0 || w.answeredFor() != "" {
+			t.Fatalf("resumed %v before another speaker was heard", w.resumed)
+		}
+		w.unheard = nil
+		w.at(42 * time.Second)
+		if len(w.resumed) != 1 || w.resumed[0] != 7 || w.answeredFor() != ".50" {
+			t.Fatalf("resumed %v and answers for %q after another speaker was heard", w.resumed, w.answeredFor())
+		}
+		w.at(2 * time.Minute)
+		var settled []bool
+		for _, f := range w.published {
+			settled = append(settled, f.Settled)
+		}
+		if !slices.Equal(settled, []bool{false, true, false, true}) {
+			t.Errorf("told of itself %v", w.published)
+		}
+		w.wantApplies(apply{72 * time.Second, ".50", ""}, apply{102 * time.Second, ".50", ""})
 	})
 }
 
@@ -191,9 +257,9 @@ func TestHandOverOnStop(t *testing.T) {
 		leaves  bool
 		takes   time.Duration
 	}{
-		"told at once":      {func(*world) {}, true, linger},
-		"told slowly":       {func(w *world) { w.leaveFor = 300 * ms }, true, 300*ms + linger},
-		"nobody hears it":   {func(w *world) { w.leaveFor = time.Hour }, true, leaveTimeout + linger},
+		"told at once":      {func(*world) {}, true, leaving},
+		"told slowly":       {func(w *world) { w.leaveFor = 300 * ms }, true, 300*ms + leaving},
+		"nobody hears it":   {func(w *world) { w.leaveFor = time.Hour }, true, leaveTimeout + leaving},
 		"announces nothing": {func(w *world) { w.services() }, true, 0},
 		"no other is alive": {func(w *world) { w.alive = []string{"n1"} }, false, 0},
 		"in the middle of a plan": {func(w *world) {
@@ -203,7 +269,7 @@ func TestHandOverOnStop(t *testing.T) {
 				}
 				return nil
 			}
-		}, true, 100*ms + linger},
+		}, true, 100*ms + leaving},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -243,7 +309,7 @@ func TestNoPlanIsBegunAfterTheStop(t *testing.T) {
 			stop := w.up()
 			w.mark() // waits for the plan that is being carried out
 			_, _ = stop()
-			w.wantApplies(apply{0, ".50"})
+			w.wantApplies(apply{0, ".50", ""}, apply{100 * ms, "", ".50"}) // which is the hand-over
 		})
 	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"time"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -9,12 +12,18 @@ import (
 	"github.com/fairlead-lb/fairlead/controllers"
 	"github.com/fairlead-lb/fairlead/speaker/layer2"
 	"github.com/fairlead-lb/fairlead/speaker/link"
+	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
+
+// pauseAfter is how long a speaker may not run before it asks the others whether it still has a say: about the time in
+// which they notice that one is gone.
+const pauseAfter = time.Second
 
 func speakerCommand() *cobra.Command {
 	var c common
 	var node string
-	var port uint16
+	var options controllers.AnnouncingOptions
+	var address string
 	var exclude []string
 	cmd := &cobra.Command{
 		Use:   "speaker",
@@ -23,6 +32,12 @@ func speakerCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if node == "" {
 				return errors.New("--node-name (or FAIRLEAD_NODE_NAME) is needed: the name of this node's Node object")
+			}
+			if address != "" {
+				var err error
+				if options.MembersAddress, err = netip.ParseAddr(address); err != nil {
+					return fmt.Errorf("--members-address: %w", err)
+				}
 			}
 			collectAt(25) // a speaker at rest makes little garbage, and there is one on every node
 			ctx := cmd.Context()
@@ -39,21 +54,25 @@ func speakerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			speakers := &controllers.SpeakerStates{Log: log, Namespace: c.namespace, Node: node, Version: version}
 			announcing := &controllers.Announcing{
-				Client:      m.GetClient(),
-				Uncached:    m.GetAPIReader(),
-				Events:      m.GetEventRecorder("fairlead-speaker"),
-				Log:         log,
-				Registry:    metrics.Registry,
-				State:       state,
-				Namespace:   c.namespace,
-				Class:       c.class,
-				Node:        node,
-				MembersPort: port,
-				Links:       link.New(link.Config{Log: log, Exclude: excluded}),
-				Layer2:      layer2.New(layer2.Config{Log: log, Registerer: metrics.Registry}),
+				Client:    m.GetClient(),
+				Uncached:  m.GetAPIReader(),
+				Events:    m.GetEventRecorder("fairlead-speaker"),
+				Log:       log,
+				Registry:  metrics.Registry,
+				State:     state,
+				Speakers:  speakers,
+				Namespace: c.namespace,
+				Class:     c.class,
+				Node:      node,
+				Options:   options,
+				Links:     link.New(link.Config{Log: log, Exclude: excluded}),
 			}
-			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready)); err != nil {
+			announcing.Layer2 = layer2.New(layer2.Config{
+				Log: log, Registerer: metrics.Registry, Node: node, Peer: announcing.PeerOf, Outranks: plan.Outranks, PauseAfter: pauseAfter,
+			})
+			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready)); err != nil {
 				return err
 			}
 			log.Info("the speaker starts", "version", version, "node", node, "namespace", c.namespace)
@@ -62,7 +81,11 @@ func speakerCommand() *cobra.Command {
 	}
 	c.register(cmd.Flags())
 	cmd.Flags().StringVar(&node, "node-name", "", "name of this node's Node object")
-	cmd.Flags().Uint16Var(&port, "members-port", 7947, "UDP and TCP port on which the speakers watch each other")
+	cmd.Flags().Uint16Var(&options.MembersPort, "members-port", 7947, "UDP and TCP port on which the speakers watch each other")
+	cmd.Flags().StringVar(&address, "members-address", "", "this node's `address` on which the speakers watch each other; empty: its first InternalIP")
+	cmd.Flags().DurationVar(&options.FailbackAfter, "failback-after", time.Minute, "how long after it came up, or came back to its network, a speaker takes no address that another node can serve")
+	cmd.Flags().BoolVar(&options.IgnoreExcludeLabel, "ignore-exclude-lb", false, "announce from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers, too")
+	cmd.Flags().BoolVar(&options.DrainCordoned, "drain-cordoned", false, "a cordoned node hands its addresses over to others, where others can have them")
 	cmd.Flags().StringSliceVar(&exclude, "exclude-interfaces", link.DefaultExclude(), "regular expressions; an interface whose name matches one never announces")
 	return cmd
 }

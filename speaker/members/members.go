@@ -5,6 +5,7 @@ package members
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -36,6 +37,8 @@ const (
 	publishTimeout = 200 * time.Millisecond
 	// joinsAtOnce bounds how many peers are asked to join at the same time.
 	joinsAtOnce = 64
+	// confirmAtOnce is how many members are asked at the same time whether they hear this one.
+	confirmAtOnce = 3
 )
 
 // Config says who this member is and how it reaches the others.
@@ -151,6 +154,48 @@ func (m *Members) Publish(f plan.Facts) {
 	case m.news <- struct{}{}:
 	default:
 	}
+}
+
+// Confirm returns nil when another live member has answered, so that what it knows is known here, and what it was told
+// of this member in the meantime, for example that it is dead, was answered; or when there is no other. It is for after a
+// time in which this process did not run.
+func (m *Members) Confirm(ctx context.Context) error {
+	m.mu.Lock()
+	list := m.list
+	m.mu.Unlock()
+	if list == nil {
+		return errors.New("the membership does not run")
+	}
+	var others []string
+	for _, n := range list.Members() {
+		if n.Name != m.config.Node && len(others) < confirmAtOnce {
+			others = append(others, n.Address())
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	answers := make(chan error, len(others))
+	for _, address := range others {
+		go func() { // it ends after tcpTimeout
+			_, err := list.Join([]string{address})
+			answers <- err
+		}()
+	}
+	var errs []error
+	for range others {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-answers:
+			if err == nil {
+				m.observe(list)
+				return nil
+			}
+			errs = append(errs, err)
+		}
+	}
+	return fmt.Errorf("no speaker answers: %w", errors.Join(errs...))
 }
 
 // Leave tells the others that this member goes, and returns when they were told or the timeout is over. It goes on

@@ -1,0 +1,224 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/speaker"
+	"github.com/fairlead-lb/fairlead/speaker/plan"
+)
+
+// gather puts together the view: the cluster's part of it, and what the speaker sees by itself.
+func (a *Announcing) gather(ctx context.Context, local speaker.Local) (plan.View, error) {
+	v := plan.View{Node: a.Node, Links: local.Links, IgnoreExcludeLabel: a.Options.IgnoreExcludeLabel}
+	// The controller logs problems of the configuration and records Events, once for the cluster.
+	objects, err := announcementObjects(ctx, a.Client, a.Namespace)
+	if err != nil {
+		return v, err
+	}
+	compiled := compile(objects, a.policy)
+	a.policy, v.Policy = compiled.policy, compiled.policy
+	a.config = configMetricsOf(compiled.problems)
+	a.State.tell(compiled.problems)
+	published, err := readPublished(ctx, a.Client, a.Namespace)
+	if err != nil {
+		return v, err
+	}
+	a.peersByMAC.Store(&published.byMAC)
+	if v.Nodes, err = a.nodes(ctx, published, local.Members); err != nil {
+		return v, err
+	}
+	for _, m := range local.Members {
+		v.Members = append(v.Members, m.Node)
+	}
+	v.Held = held(a.Node, published, local)
+	v.Services, err = a.services(ctx)
+	return v, err
+}
+
+// nodes returns the Nodes, with what their speakers say.
+func (a *Announcing) nodes(ctx context.Context, p published, members []plan.Member) ([]plan.Node, error) {
+	var list corev1.NodeList
+	if err := a.Client.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing Nodes: %w", err)
+	}
+	alive := make(map[string]plan.Member, len(members))
+	for _, m := range members {
+		alive[m.Node] = m
+	}
+	out := make([]plan.Node, 0, len(list.Items))
+	for i := range list.Items {
+		n := nodeOf(&list.Items[i])
+		n.Draining = a.Options.DrainCordoned && list.Items[i].Spec.Unschedulable
+		n.Links = p.links[n.Name]
+		if m, ok := alive[n.Name]; ok && m.Facts != (plan.Facts{}) {
+			n.Unsettled = m.Unsettled()
+			n.Links = plan.Since(n.Links, m.Links)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// held returns which live node announces an address now: this one if it does, else the one that published it last.
+// Where several did, one of them announces it, or will, by the same rule that makes the others silent.
+func held(node string, p published, local speaker.Local) map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, m := range local.Members {
+		if m.Node == node {
+			continue
+		}
+		for _, x := range p.addresses[m.Node] {
+			if other, ok := out[x]; !ok || plan.Outranks(x, m.Node, other) {
+				out[x] = m.Node
+			}
+		}
+	}
+	for _, x := range local.Announced {
+		out[x.Address] = node
+	}
+	return out
+}
+
+// published is what the speakers published, by node.
+type published struct {
+	links     map[string][]plan.NodeLink
+	addresses map[string][]netip.Addr // that the node announces by layer 2, as far as they are listed
+	byMAC     map[[6]byte]string      // the node that has a link with a hardware address
+}
+
+// readPublished reads the SpeakerStates. What does not parse is left out.
+func readPublished(ctx context.Context, c client.Reader, namespace string) (published, error) {
+	var list v1alpha1.SpeakerStateList
+	out := published{links: map[string][]plan.NodeLink{}, addresses: map[string][]netip.Addr{}, byMAC: map[[6]byte]string{}}
+	if err := listAll(ctx, c, namespace, &list); err != nil {
+		return out, err
+	}
+	for i := range list.Items {
+		s := &list.Items[i]
+		links := []plan.NodeLink{} // not nil: they are known
+		for _, l := range s.Status.Links {
+			x := plan.NodeLink{Name: l.Name, Up: l.Up}
+			for _, text := range l.Subnets {
+				if p, err := netip.ParsePrefix(text); err == nil {
+					x.Subnets = append(x.Subnets, p)
+				}
+			}
+			links = append(links, x)
+			if mac, ok := parseMAC(l.MAC); ok {
+				out.byMAC[mac] = s.Name
+			}
+		}
+		out.links[s.Name] = links
+		for _, text := range s.Status.Layer2.Addresses {
+			if x, err := netip.ParseAddr(text); err == nil {
+				out.addresses[s.Name] = append(out.addresses[s.Name], x)
+			}
+		}
+	}
+	return out, nil
+}
+
+// services returns the Services that are ours and rightfully have an address, with their endpoints.
+func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
+	var list corev1.ServiceList
+	if err := a.Client.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing Services: %w", err)
+	}
+	var endpoints discoveryv1.EndpointSliceList
+	if err := a.Client.List(ctx, &endpoints); err != nil {
+		return nil, fmt.Errorf("listing EndpointSlices: %w", err)
+	}
+	var mine []*corev1.Service
+	var holders []allocator.Service
+	for i := range list.Items {
+		if s := &list.Items[i]; ours(s, a.Class) && len(s.Status.LoadBalancer.Ingress) > 0 {
+			mine = append(mine, s)
+			holders = append(holders, allocator.ServiceOf(s, nil))
+		}
+	}
+	var out []plan.Service
+	at := map[allocator.Key]int{}
+	a.uids = map[allocator.Key]types.UID{}
+	for i, addresses := range allocator.Rightful(a.policy, holders) {
+		if len(addresses) == 0 {
+			continue
+		}
+		s := mine[i]
+		at[holders[i].Key], a.uids[holders[i].Key] = len(out), s.UID
+		out = append(out, plan.Service{
+			Namespace:  s.Namespace,
+			Name:       s.Name,
+			UID:        string(s.UID),
+			Labels:     s.Labels,
+			Addresses:  addresses,
+			Proxy:      proxied(s, addresses),
+			AssignedAt: holders[i].AssignedAt,
+			Pool:       holders[i].HeldFrom,
+			Local:      holders[i].Local,
+		})
+	}
+	for i := range endpoints.Items {
+		e := &endpoints.Items[i]
+		if k, ok := at[allocator.Key{Namespace: e.Namespace, Name: e.Labels[discoveryv1.LabelServiceName]}]; ok {
+			addEndpoints(&out[k], e)
+		}
+	}
+	return out, nil
+}
+
+// proxied returns those of the addresses whose ipMode is Proxy.
+func proxied(s *corev1.Service, addresses []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, in := range s.Status.LoadBalancer.Ingress {
+		if in.IPMode == nil || *in.IPMode != corev1.LoadBalancerIPModeProxy {
+			continue
+		}
+		if x, err := netip.ParseAddr(in.IP); err == nil && slices.Contains(addresses, x.Unmap()) {
+			out = append(out, x.Unmap())
+		}
+	}
+	return out
+}
+
+// addEndpoints notes the endpoints of a slice. One serves while it is ready or, as it terminates, still answers
+// (Kubernetes: EndpointConditions; an absent value counts as true).
+func addEndpoints(s *plan.Service, e *discoveryv1.EndpointSlice) {
+	for _, x := range e.Endpoints {
+		s.Endpoints = true
+		c := x.Conditions
+		if !(c.Ready == nil || *c.Ready || c.Serving != nil && *c.Serving) {
+			continue
+		}
+		s.Serving = true
+		if x.NodeName != nil {
+			s.ServingNodes = append(s.ServingNodes, *x.NodeName)
+		}
+	}
+}
+
+func nodeOf(n *corev1.Node) plan.Node {
+	out := plan.Node{Name: n.Name, Labels: n.Labels}
+	_, out.Excluded = n.Labels[corev1.LabelNodeExcludeBalancers]
+	for _, c := range n.Status.Conditions {
+		switch c.Type {
+		case corev1.NodeReady:
+			out.Ready = c.Status == corev1.ConditionTrue
+		case corev1.NodeNetworkUnavailable:
+			out.NetworkUnavailable = c.Status == corev1.ConditionTrue
+		}
+	}
+	for _, t := range n.Spec.Taints {
+		out.OutOfService = out.OutOfService || t.Key == corev1.TaintNodeOutOfService
+	}
+	return out
+}

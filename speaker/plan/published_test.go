@@ -1,0 +1,48 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+// TestSincePublished: of three links that were published, the digest says which went down since.
+func TestSincePublished(t *testing.T) {
+	states := []LinkState{
+		{Link: Link{Name: "eth0"}, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("2001:db8::1/64")}},
+		{Link: Link{Name: "eth1"}},
+		{Link: Link{Name: "eth2"}, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}},
+	}
+	var published []NodeLink
+	for i := range states {
+		published = append(published, states[i].Published())
+	}
+	before := fmt.Sprint(published)
+	for name, c := range map[string]struct {
+		now  []LinkState
+		want string // the names of those that are up
+	}{
+		"nothing changed":            {states, "eth0 eth1 eth2"},
+		"one is down":                {slices.Concat(states[:1], states[2:]), "eth0 eth2"},
+		"two are down":               {states[2:], "eth2"},
+		"all are down":               {nil, ""},
+		"another address is no news": {[]LinkState{{Link: Link{Name: "eth0"}, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8::7/64"), netip.MustParsePrefix("192.0.2.9/24")}}, states[1], states[2]}, "eth0 eth1 eth2"},
+		"one is new":                 {append(slices.Clone(states), LinkState{Link: Link{Name: "eth3"}}), "eth0 eth1 eth2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			for _, l := range Since(published, DigestOf(c.now)) {
+				if l.Up {
+					got += " " + l.Name
+				}
+			}
+			if got != c.want && got != " "+c.want {
+				t.Errorf("up are%s, want %s", got, c.want)
+			}
+			if fmt.Sprint(published) != before {
+				t.Fatal("what was published was changed")
+			}
+		})
+	}
+}

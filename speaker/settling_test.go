@@ -1,0 +1,59 @@
+package speaker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-lb/fairlead/speaker/plan"
+)
+
+// TestSettling: whether a speaker takes addresses from others. A step is "second: members / links / more", where members
+// are letters with the time that they started at, and more may be "announces" or "paused"; it ends with what comes of it.
+func TestSettling(t *testing.T) {
+	for name, steps := range map[string]string{
+		"after its start":                                "0: a1 / eth0 = no\n 59: a1 / eth0 = no\n 60: a1 / eth0 = yes",
+		"others come and go":                             "0: a1 b1 c1 / eth0 = no\n 60: a1 b1 c1 / eth0 = yes\n 61: a1 b1 / eth0 = yes\n 62: a1 b1 c1 / eth0 = yes",
+		"it did not run":                                 "0: a1 b1 / eth0 = no\n 60: a1 b1 / eth0 = yes\n 70: a1 b1 / eth0 / paused = no\n 129: a1 b1 / eth0 = no\n 130: a1 b1 / eth0 = yes",
+		"its only link comes back":                       "0: a1 b1 / eth0 = no\n 60: a1 b1 / eth0 = yes\n 70: a1 / - = yes\n 80: a1 / eth0 = no\n 140: a1 b1 / eth0 = yes",
+		"one of two comes back, it announces nothing":    "0: a1 b1 / eth0 eth1 = no\n 60: a1 b1 / eth0 eth1 = yes\n 70: a1 b1 / eth0 = yes\n 80: a1 b1 / eth0 eth1 = no",
+		"one of two comes back, it announces on another": "0: a1 b1 / eth0 eth1 = no\n 60: a1 b1 / eth0 eth1 = yes\n 70: a1 b1 / eth0 / announces = yes\n 80: a1 b1 / eth0 eth1 / announces = yes",
+		"a link that was never there before":             "0: a1 b1 / eth0 = no\n 60: a1 b1 / eth0 = yes\n 70: a1 b1 / eth0 eth1 = yes",
+		"it was cut off from most":                       "0: a1 b1 c1 d1 / eth0 = no\n 60: a1 b1 c1 d1 / eth0 = yes\n 70: a1 b1 / eth0 = yes\n 71: a1 / eth0 = yes\n 90: a1 b1 / eth0 = yes\n 91: a1 b1 c1 / eth0 = no\n 151: a1 b1 c1 d1 / eth0 = yes",
+		"most of the others started anew":                "0: a1 b1 c1 d1 / eth0 = no\n 60: a1 b1 c1 d1 / eth0 = yes\n 70: a1 / eth0 = yes\n 90: a1 b2 c2 d2 / eth0 = yes",
+		"most went one by one and one came back":         "0: a1 b1 c1 d1 / eth0 = no\n 60: a1 b1 c1 d1 / eth0 = yes\n 70: a1 b1 c1 / eth0 = yes\n 90: a1 b1 / eth0 = yes\n 110: a1 / eth0 = yes\n 130: a1 b1 / eth0 = yes",
+		"the only other one was away":                    "0: a1 b1 / eth0 = no\n 60: a1 b1 / eth0 = yes\n 70: a1 / eth0 = yes\n 80: a1 b1 / eth0 = yes",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Unix(1000, 0)
+			s := newSettling(time.Minute, start)
+			for line := range strings.Lines(steps) {
+				text, want, _ := strings.Cut(strings.TrimSpace(line), " = ")
+				var second int
+				_, _ = fmt.Sscanf(text, "%d:", &second)
+				parts := strings.Split(text[strings.Index(text, ":")+1:], "/")
+				var local Local
+				for _, f := range strings.Fields(parts[0]) {
+					local.Members = append(local.Members, plan.Member{Node: f[:1], Facts: plan.Facts{Started: time.Unix(int64(f[1]), 0)}})
+				}
+				for _, f := range strings.Fields(parts[1]) {
+					if f != "-" {
+						local.Links = append(local.Links, plan.LinkState{Link: plan.Link{Name: f}})
+					}
+				}
+				paused := false
+				if len(parts) > 2 {
+					paused = strings.Contains(parts[2], "paused")
+					if strings.Contains(parts[2], "announces") {
+						local.Announced = make([]plan.Announcement, 1)
+					}
+				}
+				got, wait := s.step(local, paused, start.Add(time.Duration(second)*time.Second))
+				if got != (want == "yes") || wait <= 0 || wait > resync {
+					t.Fatalf("after %q: settled %t, to be looked at again after %s", line, got, wait)
+				}
+			}
+		})
+	}
+}
