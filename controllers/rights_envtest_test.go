@@ -238,9 +238,15 @@ func (s *story) speaks(c *replica) {
 		return ""
 	})
 	s.told("huazi", assignedOne("172.25.254.50"), `Normal nodeAssigned announcing 172.25.254.50 from node "n1" with protocol "layer2"`)
-	s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[{"addresses":["10.244.0.2"],"conditions":{"ready":false}}]}`)
+	endpoints := func(patch string) {
+		s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[`+patch+`]}`)
+	}
+	endpoints("") // nothing is behind the address any more
 	announces()
-	s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[{"addresses":["10.244.0.2"],"conditions":{"ready":true}}]}`)
+	endpoints(`{"addresses":["10.244.0.2"],"conditions":{"ready":true}}`)
+	announces("172.25.254.50")
+	endpoints(`{"addresses":["10.244.0.2"],"conditions":{"ready":false}}`) // it is kept by whoever announces it
+	time.Sleep(200 * time.Millisecond)
 	announces("172.25.254.50")
 	s.merge(s.get("huazi"), `{"spec":{"type":"ClusterIP"}}`)
 	announces()
