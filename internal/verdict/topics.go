@@ -1,0 +1,112 @@
+package verdict
+
+// Commands that several Reasons lead to.
+const (
+	showService  = "kubectl -n NAMESPACE get service NAME -o yaml"
+	explain      = "fairlead explain svc NAMESPACE/NAME"
+	endpoints    = "kubectl -n NAMESPACE get endpointslices -l kubernetes.io/service-name=NAME"
+	pools        = "kubectl -n HOME get ipaddresspools"
+	policies     = "kubectl -n HOME get addresspolicies"
+	reservations = "kubectl -n HOME get addressreservations,addressclaims"
+	ads          = "kubectl -n HOME get l2advertisements,bgpadvertisements -o wide"
+	peers        = "kubectl -n HOME get bgppeers"
+	nodes        = "kubectl get nodes --show-labels"
+	speakers     = "kubectl -n HOME get pods -o wide"
+	object       = "kubectl -n HOME describe KIND NAME"
+)
+
+const nothing = "Nothing."
+
+// Topics returns all Reasons with what is to be said of them.
+func Topics() []Topic {
+	return []Topic{
+		{"Addresses", "In the condition `fairlead.io/Assigned` of a Service, in its Events, and in the metrics of the controller.", addresses()},
+		{"Announcements", "In the Events of a Service, in the status of announcements, and in `fairlead explain`; one for each address and node.", announcements()},
+		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
+		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
+		{"Manifests", "In `fairlead lint` only.", manifests()},
+	}
+}
+
+func addresses() []Doc {
+	return []Doc{
+		{Assigned, "The Service has every address that it asks for.", nothing, ""},
+		{PartlyAssigned, "The Service prefers both families, and the pool of its one address has none of the other family to give.",
+			"Give the pool a range of the other family; the Service gets its second address then. If one family is enough, set ipFamilyPolicy to SingleStack.", pools},
+		{Released, "The Service is no longer of type LoadBalancer or of another class, or is gone, so its address is free.", nothing, ""},
+		{Moved, "The Service has another address than before, because it asks for another one or its pool does not have the old one any more.", "Tell those who use the old address, where they do not go by a name.", showService},
+		{NoPool, "There is no pool, or every pool has autoAssign off or a serviceAllocation that does not admit the Service.",
+			"Create an IPAddressPool, or name a pool in the Service's annotation metallb.io/address-pool, or let a pool's serviceAllocation admit it.", pools},
+		{PoolExhausted, "Every address of the pools that the Service may draw from is in use, held back or excluded.",
+			"Add a range to a pool, add a pool, or delete Services that are not needed. Services may share an address by the annotation metallb.io/allow-shared-ip.", "fairlead status"},
+		{UnknownPool, "The annotation metallb.io/address-pool names a pool that does not exist.", "Correct the annotation, or create the pool.", pools},
+		{PoolNotAllowed, "The serviceAllocation of the pool that the Service names, or that has the address it asks for, does not admit it.",
+			"Ask for another pool, or let the pool's spec.serviceAllocation admit the Service's namespace and labels.", pools},
+		{PoolInvalid, "The pool, or the AddressPolicy that it obeys, is bad: it keeps what it gave and gives nothing new.", "Correct what the Events of the object name.", pools},
+		{FamilyUnavailable, "No pool that the Service may draw from has a range of a family that it needs.", "Add a range of that family to a pool, or change the Service's ipFamilies.", pools},
+		{AddressNotInPool, "The address that the Service asks for is in no pool, or is one that its pool avoids (avoidBuggyIPs).", "Ask for an address that a pool has, or add it to a pool.", pools},
+		{AddressInUse, "The address that the Service asks for is held by another Service with which it cannot share it.",
+			"Ask for another address. To share it, both need the same metallb.io/allow-shared-ip, different ports, and both externalTrafficPolicy Cluster or the same pods.", explain},
+		{InvalidRequest, "The Service's own fields or annotations contradict each other or do not parse.", "Correct what the message names.", showService},
+		{Deleting, "The Service is being deleted and waits for a finalizer, so that it gets nothing new.", "Nothing; if it never goes, look who has to remove the finalizer.", showService},
+		{AddressConflict, "Two Services showed the same address; the one that was assigned it earlier keeps it, and this one lost it.", "Nothing: it gets another address, if there is one. Tell those who use the old one.", explain},
+		{Orphaned, "The Service's address is in no pool any more, and no other one is to be had; it keeps it for a time of grace (`--orphan-grace`).", "Put the address back into a pool, or give the Service another pool, before the time is over.", pools},
+		{Cleared, "The Service's address was in no pool any more, no other one was to be had, and the time of grace is over.", "Add a pool that the Service may draw from.", pools},
+		{AddressExcluded, "The address that the Service asks for is excluded by the AddressPolicy that its pool obeys.", "Ask for another one, or take it out of the policy's spec.exclude.", policies},
+		{AddressReserved, "The address that the Service asks for is held for another Service: by an AddressReservation, by an AddressClaim, or by the retain of an AddressPolicy.",
+			"Ask for another one, or delete what holds it.", reservations},
+		{AddressResting, "The address that the Service asks for was released a short time ago, and rests for the reuseDelay of an AddressPolicy.", "Wait, or ask for another one.", policies},
+		{QuotaExceeded, "The Service's namespace has as many addresses as an AddressPolicy allows it.", "Delete Services of the namespace that are not needed, let some share an address, or raise the quota.", policies},
+	}
+}
+
+func announcements() []Doc {
+	return []Doc{
+		{Announced, "This node announces the address.", "Nothing. If it is not reached all the same, look at the network between the client and the node.", ""},
+		{NotOwner, "Another node announces the address.", nothing, ""},
+		{NoAdvertisement, "No L2Advertisement and no BGPAdvertisement selects the address's pool and the Service.", "Create one, or let one name the pool in spec.ipAddressPools.", ads},
+		{NoEndpoints, "No endpoint of the Service is ready or serving, so there is nobody to send traffic to.", "Look why no pod is ready, and whether the Service's selector matches any.", endpoints},
+		{NoEligibleNode, "No node with a live speaker fulfils what the advertisements and the Service ask for.", "Look at the advertisements' nodeSelectors, at the nodes' labels and conditions, and, with externalTrafficPolicy Local, at where the pods run.", nodes},
+		{NoInterface, "The nodes that may announce the address have no interface that is up and that the advertisements allow.", "Correct spec.interfaces of the L2Advertisement; the message names the interfaces that are there.", ads},
+		{SharedElsewhere, "Another Service that shares the address decides which node announces it, and this one may not be announced from there.", "Give both the same advertisements, or do not share the address.", explain},
+		{NotProgrammed, "The address has ipMode Proxy, and nothing in the node's kernel serves it.", "Look whether `fairlead ipvs` runs on the nodes, and what it says.", speakers},
+		{NodeExcluded, "The node is labelled node.kubernetes.io/exclude-from-external-load-balancers, is tainted out-of-service, has no network, or is unknown.", "Remove the label or the taint if it is not meant for load balancers; see the speaker's flag `--ignore-exclude-lb`.", nodes},
+		{NodeNotSelected, "No advertisement for the address selects the node.", "Nothing, if other nodes announce it; else correct spec.nodeSelectors of the advertisements.", ads},
+		{NoLocalEndpoints, "externalTrafficPolicy is Local, and no endpoint on the node is serving.", "Nothing, if other nodes have endpoints; else look where the pods run.", endpoints},
+		{NoPeer, "The node holds no BGP session that the advertisements allow and that carries the address's family.", "Look at spec.peers of the BGPAdvertisements and at spec.nodeSelectors of the BGPPeers.", peers},
+		{AdvertisementWaits, "Every advertisement for the address is bad or waits for what it names.", "Correct what the Events of the advertisements name.", ads},
+	}
+}
+
+func problems() []Doc {
+	return []Doc{
+		{InvalidAddresses, "A range does not parse, ends before it starts or mixes families, or there is none.", "Write a CIDR such as 192.0.2.0/24 or a range such as 192.0.2.10-192.0.2.20. What parses stays in force meanwhile.", object},
+		{OverlappingAddresses, "A range overlaps another one, of the same pool or of an older pool, which owns the overlap.", "Remove the overlap from one of the two.", pools},
+		{InvalidSelector, "A label selector does not parse.", "Correct its operator or its values.", object},
+		{UnknownReference, "An object is named that does not exist.", "Create it, or correct the name. Until then the rest of the object is in force, as far as it can be.", object},
+		{InvalidValue, "A value is out of its range, or two fields contradict each other.", "Correct what the message names. The last good value stays in force meanwhile.", object},
+		{DuplicateName, "A name is given twice that may be given once.", "Remove one of the two.", object},
+		{DuplicatePeer, "Two BGPPeers are for one neighbor on one node; the older one has the session.", "Remove one of the two, or keep their nodeSelectors apart.", peers},
+		{ConflictingAdvertisements, "Two BGPAdvertisements give one route different values; the older one decides.", "Make the values the same, or let the two differ in pools, peers or nodes.", ads},
+		{UnusableSecret, "The Secret that is named is not of the type or has not the key that is needed.", "Make it of type kubernetes.io/basic-auth with the key password.", peers},
+		{NoEffect, "A value is given that changes nothing.", "Remove it, or do as the message says.", object},
+	}
+}
+
+func conditions() []Doc {
+	return []Doc{
+		{InForce, "At least one pool obeys the AddressPolicy.", nothing, ""},
+		{Conflicting, "A pool that the AddressPolicy selects obeys another one, which has a higher priority or, if they are equal, comes first by name.", "Nothing, if that is meant; else change spec.priority or what the policies select.", policies},
+		{NoConflict, "No pool that the AddressPolicy selects obeys another one.", nothing, ""},
+		{Bound, "The address is held for those whom the AddressReservation is for.", nothing, ""},
+	}
+}
+
+func manifests() []Doc {
+	return []Doc{
+		{InvalidManifest, "The text is no YAML, is no Kubernetes object, or is not what the kind's schema asks for.", "Correct what the message names.", ""},
+		{UnknownField, "The kind has no such field; the API server would drop it without a word.", "Correct the name; the message says which one may be meant.", ""},
+		{WrongNamespace, "The object is outside the namespace that Fairlead reads its configuration from.", "Create it there; `--namespace` tells lint which one that is.", ""},
+		{NotCarriedOver, "The object belongs to MetalLB, and Fairlead does not read it.", "The message says what takes its place.", ""},
+	}
+}
