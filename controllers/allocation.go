@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -51,6 +52,7 @@ type Allocation struct {
 	Writers     int                   // how many statuses are written at the same time, at least 1
 	Now         func() time.Time
 
+	watchdog *watchdog.Watchdog
 	metrics  *allocationMetrics
 	telling  *telling
 	synced   atomic.Bool                             // the informers have shown everything once
@@ -68,6 +70,9 @@ var everything = []reconcile.Request{{}}
 
 // enqueueEverything answers any watch event.
 func enqueueEverything(context.Context, client.Object) []reconcile.Request { return everything }
+
+// passLimit is longer than any pass takes: one for 10,000 Services takes under 30 s, and each write ends by itself.
+const passLimit = 3 * time.Minute
 
 // maxRetryDelay bounds how long a failed pass waits for the next try, where no change comes first.
 const maxRetryDelay = 10 * time.Second
@@ -92,7 +97,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 	for _, o := range kinds {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}
-	return errors.Join(b.Complete(a), m.Add(everywhere(a.telling.run)), m.Add(everywhere(func(ctx context.Context) error {
+	return errors.Join(b.Complete(a), m.AddHealthzCheck("allocation", a.watchdog.Check), m.Add(everywhere(a.telling.run)), m.Add(everywhere(func(ctx context.Context) error {
 		if err := watch(ctx, m.GetCache(), kinds, nil); err != nil {
 			return err
 		}
@@ -104,6 +109,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 // start makes what the passes keep between them.
 func (a *Allocation) start() {
 	a.metrics, a.telling = newAllocationMetrics(), newTelling()
+	a.watchdog = watchdog.New("the allocation", passLimit)
 	a.written = map[types.NamespacedName]corev1.Service{}
 }
 
@@ -134,6 +140,7 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err := a.lead(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
+	defer a.watchdog.Step()()
 	objects, err := configurationObjects(ctx, a.Client, a.Namespace)
 	if err != nil {
 		return reconcile.Result{}, err

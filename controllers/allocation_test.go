@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
 )
 
 // bench is an Allocation on an API server in memory, whose cache is what the test says.
@@ -247,4 +248,21 @@ func TestAServiceThatIsBeingDeletedIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.want(map[string]string{"holds": "172.25.254.50", "s0": "172.25.254.51"})
+}
+
+// TestTheWatchdogSeesAPassWithoutEnd, which a restart mends.
+func TestTheWatchdogSeesAPassWithoutEnd(t *testing.T) {
+	b := newBench(t, services(1)...)
+	b.watchdog = watchdog.New("the allocation", 0)
+	var during error
+	b.patch = func(client.Client, string) { during = b.watchdog.Check(nil) }
+	if err := b.pass(); err != nil {
+		t.Fatal(err)
+	}
+	if during == nil {
+		t.Error("nothing is said during a pass")
+	}
+	if err := b.watchdog.Check(nil); err != nil {
+		t.Errorf("after the pass: %v", err)
+	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/layer2"
@@ -46,6 +47,7 @@ type Announcing struct {
 	Layer2    Layer2
 	BGP       speaker.Applier // nil: none
 
+	watchdog  *watchdog.Watchdog
 	cache     cache.Cache
 	dirty     chan struct{}
 	metrics   *announcingMetrics
@@ -90,8 +92,12 @@ func (a *Announcing) SetUp(m ctrl.Manager) error {
 		}
 	}
 	a.cache = m.GetCache()
-	return m.Add(a)
+	a.watchdog = watchdog.New("the speaker", roundLimit)
+	return errors.Join(m.AddHealthzCheck("plan", a.watchdog.Check), m.Add(a))
 }
+
+// roundLimit is longer than a speaker needs to make and carry out any plan.
+const roundLimit = time.Minute
 
 // NeedLeaderElection says that every node speaks.
 func (a *Announcing) NeedLeaderElection() bool { return false }
@@ -159,6 +165,7 @@ func (a *Announcing) Start(ctx context.Context) error {
 		Gather:        a.gather,
 		Report:        a.report,
 		Dirty:         a.dirty,
+		Watchdog:      a.watchdog,
 	}
 	return s.Run(ctx)
 }

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -25,6 +26,9 @@ import (
 type world struct {
 	t       *testing.T
 	started time.Time
+
+	watchdog *watchdog.Watchdog
+
 	dirty   chan struct{}
 	changed chan struct{} // links
 	shrank  chan struct{} // layer2
@@ -71,7 +75,7 @@ var link = plan.Link{Index: 7, Name: "eth0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}
 
 func newWorld(t *testing.T) *world {
 	w := &world{
-		t: t, started: time.Now(),
+		t: t, started: time.Now(), watchdog: watchdog.New("the speaker", time.Minute),
 		dirty: make(chan struct{}, 1), changed: make(chan struct{}, 1), shrank: make(chan struct{}, 1), ready: make(chan struct{}),
 		alive: []string{"n1", "n2"}, edges: map[string]*edge{}, links: []plan.LinkState{{Link: link}},
 	}
@@ -128,7 +132,7 @@ func (w *world) services(addresses ...string) {
 func (w *world) run() (stop func() (time.Duration, error)) {
 	s := &Speaker{
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)), Links: links{w}, Members: members{w}, Layer2: layer2{w},
-		Gather: w.gather, Dirty: w.dirty, FailbackAfter: w.failback,
+		Gather: w.gather, Dirty: w.dirty, FailbackAfter: w.failback, Watchdog: w.watchdog,
 		Report: func(_ context.Context, r Report) { w.mu.Lock(); w.reports = append(w.reports, r); w.mu.Unlock() },
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())

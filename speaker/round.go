@@ -24,6 +24,7 @@ func newRound(s *Speaker, now time.Time) *round {
 
 // run makes the plan and carries it out. It returns when to do so again at the latest.
 func (r *round) run(ctx context.Context, began time.Time) time.Duration {
+	defer r.Watchdog.Step()()
 	noticed, paused := r.Layer2.Paused()
 	local, wait := r.look(paused, began)
 	if paused {

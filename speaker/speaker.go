@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
@@ -57,7 +58,7 @@ type Applier interface {
 	Apply(context.Context, plan.Plan) error
 }
 
-// Speaker makes and carries out the plan of one node. All fields but BGP are required.
+// Speaker makes and carries out the plan of one node. All fields but BGP and Watchdog are required.
 type Speaker struct {
 	Log           *slog.Logger
 	Links         Links
@@ -71,6 +72,8 @@ type Speaker struct {
 	Report func(context.Context, Report)
 	// Dirty holds a value when something that Gather reads, or the set of members, may have changed.
 	Dirty <-chan struct{}
+	// Watchdog follows the rounds; nil: nothing does.
+	Watchdog *watchdog.Watchdog
 }
 
 // Local is what a speaker sees of the world by itself, without the API server.

@@ -339,3 +339,21 @@ func TestAnEdgeThatFailsEndsTheSpeaker(t *testing.T) {
 		})
 	}
 }
+
+// TestTheWatchdogSeesARoundWithoutEnd, which a restart mends, but no fault in a speaker that rests.
+func TestTheWatchdogSeesARoundWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.up()
+		w.at(time.Hour)
+		if err := w.watchdog.Check(nil); err != nil {
+			t.Errorf("a speaker at rest: %v", err)
+		}
+		w.applying = func() error { time.Sleep(2 * time.Minute); return nil }
+		w.at(time.Hour + 100*time.Second) // a round begins every 30 s
+		if err := w.watchdog.Check(nil); err == nil {
+			t.Error("a round is stuck and nothing is said")
+		}
+	})
+}

@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/controllers"
@@ -129,7 +128,7 @@ func (c *common) manager(ctx context.Context, log *slog.Logger, role func(*manag
 		case <-time.After(time.Second):
 		}
 	}
-	return m, m.AddHealthzCheck("ping", healthz.Ping)
+	return m, nil
 }
 
 // cause returns the text of the innermost error; what is around it names whichever kind was asked for first.
