@@ -7,21 +7,27 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build setup test test-unit test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
+.PHONY: help build manifests chart setup test test-unit test-packaging test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
 
+manifests chart: ## Write dist/: one file to kubectl apply; the Helm chart
+	go run -C tools/packaging . -version $(VERSION) -out $(CURDIR)/dist $@
+
 setup: ## Install missing Debian packages, build missing Kubernetes binaries (about 10 minutes the first time)
 	@go build -o bin/lab ./e2e/cmd/lab
 	@bin/lab binaries
 
-test: setup build test-unit fuzz test-envtest test-netns test-e2e ## Run every test; the last two tiers need root
+test: setup build test-unit test-packaging fuzz test-envtest test-netns test-e2e ## Run every test; the last two tiers need root
 
 test-unit: ## Run the pure tests: no root, no cluster, no set-up
 	go test -race ./...
+
+test-packaging: ## Test the chart and the manifests
+	go test -C tools/packaging ./...
 
 test-envtest: setup ## Test the controllers against a real API server
 	KUBEBUILDER_ASSETS="$$(bin/lab assets)" go test -race -count=1 -tags envtest ./controllers/...
@@ -49,10 +55,12 @@ demo demo-keep: setup build ## See it work: a cluster, an address, a node that d
 lint: ## go vet and staticcheck, with all build tags
 	go vet -tags $(TAGS) ./...
 	go tool -modfile=tools/go.mod staticcheck -tags $(TAGS) ./...
+	cd tools/packaging && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
 
 generate: ## Write deepcopy functions and CRDs anew
 	hack/generate.sh
 
 verify: generate ## Fail if a generated file or go.mod is stale
 	go mod tidy -diff
-	git diff --exit-code -- api config go.mod go.sum
+	go test -C tools/packaging -run 'AreOne|README' .
+	git diff --exit-code -- api config charts go.mod go.sum

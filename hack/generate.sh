@@ -1,6 +1,15 @@
 #!/bin/sh
-# Writes the files that are derived from the API types: deepcopy methods and CustomResourceDefinitions.
+# Writes the files that are derived from others: deepcopy methods and CustomResourceDefinitions from the API types, and
+# the chart's copies of the definitions, the permissions and the webhooks.
 set -eu
 cd "$(dirname "$0")/.."
 go tool -modfile=tools/go.mod controller-gen object paths=./api/...
 go tool -modfile=tools/go.mod controller-gen crd paths=./api/... output:crd:dir=config/crd
+
+files=charts/fairlead/files
+rm -rf $files/crd $files/rbac $files/webhook
+mkdir -p $files/crd $files/rbac $files/webhook
+cp config/crd/*.io_*.yaml $files/crd
+cp config/rbac/controller.yaml config/rbac/speaker.yaml $files/rbac
+cp config/webhook/service.yaml config/webhook/webhook.yaml $files/webhook
+cp config/webhook/conversion/bgppeers.yaml $files/webhook/conversion.yaml

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+const root = "../.."
+
+// objects are Kubernetes objects by "kind namespace/name".
+type objects map[string]*unstructured.Unstructured
+
+func parse(t *testing.T, manifests string) objects {
+	t.Helper()
+	out := objects{}
+	d := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifests), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		switch err := d.Decode(o); {
+		case err == io.EOF:
+			return out
+		case err != nil:
+			t.Fatalf("%v in\n%s", err, manifests)
+		case len(o.Object) == 0:
+			continue
+		}
+		key := o.GetKind() + " " + strings.TrimPrefix(o.GetNamespace()+"/", "/") + o.GetName()
+		if out[key] != nil {
+			t.Errorf("%s stands twice", key)
+		}
+		out[key] = o
+	}
+}
+
+func render(t *testing.T, values map[string]any) objects {
+	t.Helper()
+	m, err := RenderChart(root, "dev", values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, joined(m))
+}
+
+// TestChartAndKustomizeAreOne: who installs by kubectl apply gets what who installs by helm gets, but for the namespace,
+// which helm has made, and the marks of helm.
+func TestChartAndKustomizeAreOne(t *testing.T) {
+	manifests, err := Manifests(root, "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := parse(t, string(manifests))
+	delete(want, "Namespace metallb-system")
+	got := render(t, nil)
+	for key, o := range got {
+		if o.GetAnnotations()["helm.sh/hook"] != "" {
+			delete(got, key)
+			continue
+		}
+		for _, l := range []string{"helm.sh/chart", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"} {
+			if o.GetLabels()[l] == "" {
+				t.Errorf("%s has no label %s", key, l)
+			}
+			without(o, "labels", l)
+		}
+		if o.GetKind() == "CustomResourceDefinition" && o.GetAnnotations()["helm.sh/resource-policy"] != "keep" {
+			t.Errorf("an uninstall would delete %s and all objects of it", o.GetName())
+		}
+		without(o, "annotations", "helm.sh/resource-policy")
+	}
+	if d := cmp.Diff(slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(got))); d != "" {
+		t.Fatalf("kustomize -, chart +:\n%s", d)
+	}
+	for key := range want {
+		if d := cmp.Diff(text(t, want[key]), text(t, got[key])); d != "" {
+			t.Errorf("%s: kustomize -, chart +:\n%s", key, d)
+		}
+	}
+}
+
+// without takes a label or an annotation away, and the map of them when it is empty.
+func without(o *unstructured.Unstructured, what, key string) {
+	unstructured.RemoveNestedField(o.Object, "metadata", what, key)
+	if m, _, _ := unstructured.NestedMap(o.Object, "metadata", what); len(m) == 0 {
+		unstructured.RemoveNestedField(o.Object, "metadata", what)
+	}
+}
+
+func text(t *testing.T, o *unstructured.Unstructured) string {
+	t.Helper()
+	out, err := sigsyaml.Marshal(o.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}

@@ -1,0 +1,55 @@
+// Command packaging makes what a release consists of, in a module of its own, so that the product's go.mod names neither
+// Helm nor an image library.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "packaging:", err)
+		os.Exit(1)
+	}
+}
+
+// run makes the artifacts that are named: manifests, chart.
+func run(args []string) error {
+	flags := flag.NewFlagSet("packaging", flag.ContinueOnError)
+	root := flags.String("root", "../..", "the repository")
+	version := flags.String("version", "dev", "the version to stamp, as git describe says it")
+	out := flags.String("out", "../../dist", "folder for the results")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(*out, 0o755); err != nil {
+		return err
+	}
+	for _, what := range flags.Args() {
+		name, err := build(what, *root, *version, *out)
+		if err != nil {
+			return err
+		}
+		fmt.Println(name)
+	}
+	return nil
+}
+
+// build makes one artifact and returns its file's name.
+func build(what, root, version, out string) (string, error) {
+	switch what {
+	case "manifests":
+		m, err := Manifests(root, version)
+		if err != nil {
+			return "", err
+		}
+		name := filepath.Join(out, "fairlead.yaml")
+		return name, os.WriteFile(name, m, 0o644)
+	case "chart":
+		return PackageChart(root, version, out)
+	}
+	return "", fmt.Errorf("%q: want manifests or chart", what)
+}

@@ -1,0 +1,24 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// image is where releases are found; config/ names it with the tag dev.
+const image = "ghcr.io/fairlead-lb/fairlead"
+
+// Manifests renders config/default of the repository, with images of that version.
+func Manifests(root, version string) ([]byte, error) {
+	dir := filepath.Join(root, "config", "default")
+	m, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	if err != nil {
+		return nil, fmt.Errorf("rendering %s: %w", dir, err)
+	}
+	out, err := m.AsYaml()
+	return bytes.ReplaceAll(out, []byte(image+":dev"), []byte(image+":"+version)), err
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+func values(t *testing.T, text string) map[string]any {
+	t.Helper()
+	out := map[string]any{}
+	if err := yaml.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestValues: what a value does to the manifests. A line of want is in the object, one of no is not.
+func TestValues(t *testing.T) {
+	const controller, speaker = "Deployment metallb-system/fairlead-controller", "DaemonSet metallb-system/fairlead-speaker"
+	for name, c := range map[string]struct {
+		values   string
+		object   string // "" where none of that name is to be there
+		without  string // an object that is not to be there
+		want, no []string
+	}{
+		"image of all roles":    {values: "image: {repository: r.example/fl, tag: v1}", object: speaker, want: []string{"image: r.example/fl:v1"}},
+		"image of one role":     {values: "controller: {image: {tag: v2, pullPolicy: Always}}", object: controller, want: []string{"image: ghcr.io/fairlead-lb/fairlead:v2", "imagePullPolicy: Always"}},
+		"pull secrets":          {values: "imagePullSecrets: [{name: s}]", object: speaker, want: []string{"imagePullSecrets:\n      - name: s"}},
+		"another name":          {values: "fullnameOverride: lb", object: "DaemonSet metallb-system/lb-speaker", without: speaker},
+		"a class":               {values: "loadBalancerClass: c/d", object: controller, want: []string{"- --lb-class=c/d"}},
+		"a class, speaker":      {values: "loadBalancerClass: c/d", object: speaker, want: []string{"- --lb-class=c/d"}},
+		"no roles":              {values: "rbac: {create: false}", object: "ServiceAccount metallb-system/fairlead-speaker", without: "ClusterRole fairlead-speaker"},
+		"own account":           {values: "speaker: {serviceAccount: {create: false, name: own}}", object: "RoleBinding metallb-system/fairlead-speaker", want: []string{"name: own"}, without: "ServiceAccount metallb-system/own"},
+		"account's annotations": {values: "speaker: {serviceAccount: {annotations: {a: b}}}", object: "ServiceAccount metallb-system/fairlead-speaker", want: []string{"a: b"}},
+		"no kinds":              {values: "crds: {enabled: false}", object: speaker, without: "CustomResourceDefinition bgppeers.metallb.io"},
+		"configuration unchecked while no controller runs": {values: "crds: {validationFailurePolicy: Ignore}", object: "ValidatingWebhookConfiguration fairlead-webhook-configuration", no: []string{"failurePolicy: Fail"}},
+		"no webhooks":                    {values: "controller: {webhookMode: disabled}", object: controller, want: []string{"- --webhooks=off"}, without: "ValidatingWebhookConfiguration fairlead-webhook-configuration"},
+		"no webhooks, no conversion":     {values: "controller: {webhookMode: disabled}", object: "CustomResourceDefinition bgppeers.metallb.io", no: []string{"conversion:"}},
+		"no controller":                  {values: "controller: {enabled: false}", object: speaker, without: controller},
+		"no speaker":                     {values: "speaker: {enabled: false}", object: controller, without: speaker},
+		"one replica, no budget":         {values: "controller: {replicas: 1, podDisruptionBudget: {enabled: false}}", object: controller, want: []string{"replicas: 1"}, without: "PodDisruptionBudget metallb-system/fairlead-controller"},
+		"log levels of MetalLB":          {values: "controller: {logLevel: all}", object: controller, want: []string{"- --log-level=debug"}},
+		"log as JSON":                    {values: "speaker: {logFormat: json, logLevel: none}", object: speaker, want: []string{"- --log-format=json", "- --log-level=error"}},
+		"protection and grace":           {values: "controller: {protectPools: refuse, orphanGrace: 1h}", object: controller, want: []string{"- --protect-pools=refuse", "- --orphan-grace=1h"}},
+		"more arguments":                 {values: "controller: {extraArgs: [--status-writers=4]}", object: controller, want: []string{"- --status-writers=4"}},
+		"not on the control plane":       {values: "speaker: {tolerateMaster: false}", object: speaker, no: []string{"tolerations:"}},
+		"more tolerations":               {values: "speaker: {tolerations: [{operator: Exists}]}", object: speaker, want: []string{"- operator: Exists", "control-plane"}},
+		"members' port":                  {values: "speaker: {memberlist: {mlBindPort: 7777}}", object: speaker, want: []string{"- --members-port=7777", "containerPort: 7777"}},
+		"all interfaces":                 {values: "speaker: {excludeInterfaces: {enabled: false}}", object: speaker, want: []string{"- --exclude-interfaces="}},
+		"own list of interfaces":         {values: `speaker: {excludeInterfaces: {patterns: ["^a\\d", "^b"]}}`, object: speaker, want: []string{`- --exclude-interfaces=^a\d,^b`}},
+		"metrics' port":                  {values: "prometheus: {metricsPort: 9120, scrapeAnnotations: true}", object: speaker, want: []string{"- --metrics-bind-address=:9120", `prometheus.io/port: "9120"`}},
+		"probes as MetalLB writes them":  {values: "speaker: {livenessProbe: {enabled: true, failureThreshold: 9, initialDelaySeconds: 10, periodSeconds: 10, successThreshold: 1, timeoutSeconds: 1}}", object: speaker, want: []string{"failureThreshold: 9", "initialDelaySeconds: 10"}, no: []string{"enabled"}},
+		"pod monitors":                   {values: "prometheus: {podMonitor: {enabled: true, interval: 15s, additionalLabels: {release: prom}}}", object: "PodMonitor metallb-system/fairlead-speaker", want: []string{"release: prom", "interval: 15s", "- interval: 15s\n    path: /metrics\n    port: metrics"}},
+		"service monitors":               {values: "prometheus: {serviceMonitor: {enabled: true}}", object: "ServiceMonitor metallb-system/fairlead-controller", want: []string{"port: metrics"}},
+		"service monitors' Services":     {values: "prometheus: {serviceMonitor: {enabled: true}}", object: "Service metallb-system/fairlead-speaker-metrics", want: []string{"clusterIP: None", "targetPort: metrics"}},
+		"rights of Prometheus":           {values: "prometheus: {serviceAccount: p, namespace: monitoring}", object: "RoleBinding metallb-system/fairlead-prometheus", want: []string{"name: p\n  namespace: monitoring"}},
+		"network policies":               {values: "networkpolicies: {enabled: true, apiPort: 443}", object: "NetworkPolicy metallb-system/fairlead-controller", want: []string{"port: 443", "port: webhooks"}, without: "NetworkPolicy metallb-system/fairlead-default-deny"},
+		"all else is denied":             {values: "networkpolicies: {enabled: true, defaultDeny: true}", object: "NetworkPolicy metallb-system/fairlead-default-deny", want: []string{"podSelector: {}"}},
+		"FRR of MetalLB that is off":     {values: "{frrk8s: {enabled: false, external: false}, speaker: {frr: {enabled: false, metricsPort: 9121}, reloader: {resources: {}}}, frr-k8s: {}}", object: speaker},
+		"as a chart's dependency it has": {values: "global: {x: y}", object: speaker},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := render(t, values(t, c.values))
+			if all[c.without] != nil {
+				t.Errorf("there is a %s", c.without)
+			}
+			o := all[c.object]
+			if o == nil {
+				t.Fatalf("there is no %s", c.object)
+			}
+			got := text(t, o)
+			for _, w := range c.want {
+				if !holds(got, w) {
+					t.Errorf("no %q in\n%s", w, got)
+				}
+			}
+			for _, n := range c.no {
+				if strings.Contains(got, n) {
+					t.Errorf("%q in\n%s", n, got)
+				}
+			}
+		})
+	}
+}
+
+// holds says whether the text has these lines, whatever their indentation.
+func holds(text, lines string) bool {
+	trim := func(s string) (out []string) {
+		for l := range strings.Lines(s) {
+			out = append(out, strings.Trim(l, " \n"))
+		}
+		return out
+	}
+	all, want := trim(text), trim(lines)
+	for i := range all {
+		if len(all)-i >= len(want) && slices.EqualFunc(all[i:i+len(want)], want, func(a, b string) bool { return a == b || len(want) == 1 && strings.Contains(a, b) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestRefusedValues: a misspelt value is an error, and so is one that would mean something else than it says.
+func TestRefusedValues(t *testing.T) {
+	for name, c := range map[string]struct{ values, err string }{
+		"misspelt":               {"controler: {}", "controler"},
+		"misspelt within":        {"speaker: {tolerateMasters: true}", "tolerateMasters"},
+		"no such level":          {"speaker: {logLevel: loud}", "logLevel"},
+		"a number as text":       {`controller: {replicas: "2"}`, "replicas"},
+		"no such protection":     {"controller: {protectPools: no}", "protectPools"},
+		"FRR":                    {"frrk8s: {enabled: true}", "Fairlead speaks BGP and BFD itself"},
+		"FRR beside the speaker": {"speaker: {frr: {enabled: true}}", "Fairlead speaks BGP and BFD itself"},
+		"MetalLB's image":        {"speaker: {image: {repository: quay.io/metallb/speaker}}", "leave the image out"},
+		"without members":        {"speaker: {memberlist: {enabled: false}}", "memberlist"},
+		"scraped twice":          {"prometheus: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}}", "choose one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := RenderChart(root, "dev", values(t, c.values))
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("got the error %v, want one with %q", err, c.err)
+			}
+		})
+	}
+}
+
+// TestEveryArgumentOfTheChartIsAFlag asks the binary itself.
+func TestEveryArgumentOfTheChartIsAFlag(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "fairlead")
+	build := exec.Command("go", "build", "-o", binary, "./cmd/fairlead")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	all := render(t, values(t, `
+loadBalancerClass: c/d
+prometheus: {metricsPort: 9120}
+controller: {logLevel: debug, logFormat: json, protectPools: refuse, orphanGrace: 1h}
+speaker: {logLevel: debug, logFormat: json, memberlist: {mlBindPort: 7777}, excludeInterfaces: {patterns: [^a]}}`))
+	for _, key := range []string{"Deployment metallb-system/fairlead-controller", "DaemonSet metallb-system/fairlead-speaker"} {
+		var pods struct {
+			Spec struct {
+				Template struct {
+					Spec struct{ Containers []struct{ Args []string } }
+				}
+			}
+		}
+		if err := yaml.Unmarshal([]byte(text(t, all[key])), &pods); err != nil {
+			t.Fatal(err)
+		}
+		args := pods.Spec.Template.Spec.Containers[0].Args
+		if len(args) < 6 {
+			t.Fatalf("%s: only the arguments %v", key, args)
+		}
+		if out, err := exec.Command(binary, append(args, "--help")...).CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
