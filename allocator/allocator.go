@@ -54,12 +54,20 @@ const poolSeparator = ","
 // depends on the sets in the view, not on their order.
 func Decide(v View) Outcome {
 	st := newState(v)
+	decisions := st.decideAll()
+	out := Outcome{Decisions: decisions, Claims: st.claimWrites(), Bindings: st.bindings(decisions)}
+	out.RecheckAt = st.next
+	return out
+}
+
+// decideAll decides for all Services, in their order.
+func (st *state) decideAll() []Decision {
 	for i := range st.order {
 		st.order[i].held = st.keep(st.order[i].Service)
 	}
 	st.readClaims()
 	st.bind()
-	decisions := make([]Decision, len(v.Services))
+	decisions := make([]Decision, len(st.Services))
 	var unmet []request
 	for _, r := range st.order {
 		if r.Invalid == "" && st.satisfied(r.Service, r.held.addresses) {
@@ -72,9 +80,7 @@ func Decide(v View) Outcome {
 	for _, r := range unmet {
 		decisions[r.index] = st.decide(r.Service, r.held)
 	}
-	out := Outcome{Decisions: decisions, Claims: st.claimWrites(), Bindings: st.bindings(decisions)}
-	out.RecheckAt = st.next
-	return out
+	return decisions
 }
 
 // Rightful returns for each Service those addresses of its status that it rightfully has: where two Services that may not

@@ -21,6 +21,7 @@ const nothing = "Nothing."
 func Topics() []Topic {
 	return []Topic{
 		{"Addresses", "In the condition `fairlead.io/Assigned` of a Service, in its Events, and in the metrics of the controller.", addresses()},
+		{"Pools that a Service does not draw from", "In `fairlead explain svc`, for each pool, beside the reasons above.", passedOver()},
 		{"Announcements", "In the Events of a Service, in the status of announcements, and in `fairlead explain`; one for each address and node.", announcements()},
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
 		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
@@ -60,6 +61,15 @@ func addresses() []Doc {
 	}
 }
 
+func passedOver() []Doc {
+	return []Doc{
+		{NoAutoAssign, "The pool's spec.autoAssign is false: it gives addresses to Services only that name it or the address.", "Nothing, or name the pool in the annotation metallb.io/address-pool.", pools},
+		{PoolNotRequested, "The Service asks for another pool, or for an address that another pool has.", "Nothing, or change the Service's annotation.", showService},
+		{PoolPassedOver, "Another pool that admits the Service obeys an AddressPolicy that is exclusive, so that the Service may not fall through to this one.", "Nothing, or take exclusive out of that AddressPolicy.", policies},
+		{PoolNotNeeded, "The pool has addresses to give, but the Service has what it needs from another one.", nothing, ""},
+	}
+}
+
 func announcements() []Doc {
 	return []Doc{
 		{Announced, "This node announces the address.", "Nothing. If it is not reached all the same, look at the network between the client and the node.", ""},
@@ -70,6 +80,8 @@ func announcements() []Doc {
 		{NoInterface, "The nodes that may announce the address have no interface that is up and that the advertisements allow.", "Correct spec.interfaces of the L2Advertisement; the message names the interfaces that are there.", ads},
 		{SharedElsewhere, "Another Service that shares the address decides which node announces it, and this one may not be announced from there.", "Give both the same advertisements, or do not share the address.", explain},
 		{NotProgrammed, "The address has ipMode Proxy, and nothing in the node's kernel serves it.", "Look whether `fairlead ipvs` runs on the nodes, and what it says.", speakers},
+		{NoSpeaker, "No speaker is alive on the node, as far as is known.", "Look whether the speaker's pod runs there, and what it says.", speakers},
+		{Candidate, "The node may announce the address, and takes over when those that come before it are lost.", nothing, ""},
 		{NodeExcluded, "The node is labelled node.kubernetes.io/exclude-from-external-load-balancers, is tainted out-of-service, has no network, or is unknown.", "Remove the label or the taint if it is not meant for load balancers; see the speaker's flag `--ignore-exclude-lb`.", nodes},
 		{NodeNotSelected, "No advertisement for the address selects the node.", "Nothing, if other nodes announce it; else correct spec.nodeSelectors of the advertisements.", ads},
 		{NoLocalEndpoints, "externalTrafficPolicy is Local, and no endpoint on the node is serving.", "Nothing, if other nodes have endpoints; else look where the pods run.", endpoints},

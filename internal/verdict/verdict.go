@@ -52,6 +52,18 @@ const (
 	QuotaExceeded Reason = "QuotaExceeded"
 )
 
+// Reasons why one pool gives a Service nothing, beside those for an allocation.
+const (
+	// NoAutoAssign: the pool gives addresses to Services only that name it or the address.
+	NoAutoAssign Reason = "NoAutoAssign"
+	// PoolNotRequested: the Service asks for another pool, or for an address that another pool has.
+	PoolNotRequested Reason = "PoolNotRequested"
+	// PoolPassedOver: another pool that admits the Service is exclusive.
+	PoolPassedOver Reason = "PoolPassedOver"
+	// PoolNotNeeded: the pool has addresses to give, but the Service has what it needs from another one.
+	PoolNotNeeded Reason = "PoolNotNeeded"
+)
+
 // Reasons for a problem in a configuration object.
 const (
 	// InvalidAddresses: a range does not parse, ends before it starts or mixes families, or there is none.
@@ -111,6 +123,10 @@ const (
 	SharedElsewhere Reason = "SharedElsewhere"
 	// NotProgrammed: the address has ipMode Proxy, and nothing in this node's, or in any node's, kernel serves it.
 	NotProgrammed Reason = "NotProgrammed"
+	// NoSpeaker: no speaker is alive on the node.
+	NoSpeaker Reason = "NoSpeaker"
+	// Candidate: the node may announce the address, and takes over when those that come before it are lost.
+	Candidate Reason = "Candidate"
 	// NodeExcluded: this node is excluded, out of service, without network or unknown.
 	NodeExcluded Reason = "NodeExcluded"
 	// NodeNotSelected: no advertisement for the address selects this node.
