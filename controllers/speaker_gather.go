@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -99,12 +100,14 @@ type published struct {
 // readPublished reads the SpeakerStates. What does not parse is left out.
 func readPublished(ctx context.Context, c client.Reader, namespace string) (published, error) {
 	var list v1alpha1.SpeakerStateList
+	err := listAll(ctx, c, namespace, &list)
+	return publishedBy(list.Items), err
+}
+
+func publishedBy(states []v1alpha1.SpeakerState) published {
 	out := published{links: map[string][]plan.NodeLink{}, addresses: map[string][]netip.Addr{}, byMAC: map[[6]byte]string{}}
-	if err := listAll(ctx, c, namespace, &list); err != nil {
-		return out, err
-	}
-	for i := range list.Items {
-		s := &list.Items[i]
+	for i := range states {
+		s := &states[i]
 		links := []plan.NodeLink{} // not nil: they are known
 		for _, l := range s.Status.Links {
 			x := plan.NodeLink{Name: l.Name, Up: l.Up}
@@ -125,7 +128,7 @@ func readPublished(ctx context.Context, c client.Reader, namespace string) (publ
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // services returns the Services that are ours and rightfully have an address, with their endpoints.
@@ -138,23 +141,33 @@ func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
 	if err := a.Client.List(ctx, &endpoints); err != nil {
 		return nil, fmt.Errorf("listing EndpointSlices: %w", err)
 	}
+	out := announcedServices(a.policy, a.Class, list.Items, endpoints.Items)
+	a.uids = make(map[allocator.Key]types.UID, len(out))
+	for i := range out {
+		a.uids[allocator.Key{Namespace: out[i].Namespace, Name: out[i].Name}] = types.UID(out[i].UID)
+	}
+	return out, nil
+}
+
+// announcedServices returns those of the Services that are of the class and rightfully have an address, with their
+// endpoints.
+func announcedServices(p *policy.Policy, class string, services []corev1.Service, endpoints []discoveryv1.EndpointSlice) []plan.Service {
 	var mine []*corev1.Service
 	var holders []allocator.Service
-	for i := range list.Items {
-		if s := &list.Items[i]; ours(s, a.Class) && len(s.Status.LoadBalancer.Ingress) > 0 {
+	for i := range services {
+		if s := &services[i]; ours(s, class) && len(s.Status.LoadBalancer.Ingress) > 0 {
 			mine = append(mine, s)
 			holders = append(holders, allocator.ServiceOf(s, nil))
 		}
 	}
 	var out []plan.Service
 	at := map[allocator.Key]int{}
-	a.uids = map[allocator.Key]types.UID{}
-	for i, addresses := range allocator.Rightful(a.policy, holders) {
+	for i, addresses := range allocator.Rightful(p, holders) {
 		if len(addresses) == 0 {
 			continue
 		}
 		s := mine[i]
-		at[holders[i].Key], a.uids[holders[i].Key] = len(out), s.UID
+		at[holders[i].Key] = len(out)
 		out = append(out, plan.Service{
 			Namespace:  s.Namespace,
 			Name:       s.Name,
@@ -167,13 +180,13 @@ func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
 			Local:      holders[i].Local,
 		})
 	}
-	for i := range endpoints.Items {
-		e := &endpoints.Items[i]
+	for i := range endpoints {
+		e := &endpoints[i]
 		if k, ok := at[allocator.Key{Namespace: e.Namespace, Name: e.Labels[discoveryv1.LabelServiceName]}]; ok {
 			addEndpoints(&out[k], e)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // proxied returns those of the addresses whose ipMode is Proxy.
