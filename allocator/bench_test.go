@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -22,7 +23,7 @@ func crowd(p *policy.Policy, n, pending int) []Service {
 		services[i] = svc(fmt.Sprintf("ns-%02d/service-%05d", i%40, i))
 		services[i].UID = fmt.Sprintf("%08x-0000-0000-0000-%012x", i*7919, i)
 		services[i].Created = epoch.Add(time.Duration(i*7919%n/4) * time.Second)
-		services[i].Ports = []Port{{corev1.ProtocolTCP, 80}, {corev1.ProtocolTCP, 443}}
+		services[i].Ports = []portrange.Range{portrange.Port(corev1.ProtocolTCP, 80), portrange.Port(corev1.ProtocolTCP, 443)}
 	}
 	for i, d := range decide(p, services[:n-pending]) {
 		services[i] = after(services[i], d, i*7919%n)

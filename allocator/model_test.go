@@ -63,8 +63,10 @@ func (m *model) mayShare(i, j int, a netip.Addr) bool {
 	s, o := &m.services[i], &m.services[j]
 	for _, p := range s.Ports {
 		for _, q := range o.Ports {
-			if p == q {
-				return false
+			for n := int(p.First); n <= int(p.Last); n++ {
+				if q.Protocol == p.Protocol && int(q.First) <= n && n <= int(q.Last) {
+					return false
+				}
 			}
 		}
 	}

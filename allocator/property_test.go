@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -61,8 +62,12 @@ func drawService(t *rapid.T, name string) Service {
 	s.Created = epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "created")) * time.Second)
 	s.SharingKey = rapid.SampledFrom([]string{"", "k", "k"}).Draw(t, "key")
 	s.Ports = nil
-	for _, number := range rapid.SliceOfNDistinct(rapid.Int32Range(80, 83), 1, 2, rapid.ID).Draw(t, "ports") {
-		s.Ports = append(s.Ports, Port{corev1.ProtocolTCP, number})
+	for _, number := range rapid.SliceOfNDistinct(rapid.Uint16Range(80, 83), 1, 2, rapid.ID).Draw(t, "ports") {
+		s.Ports = append(s.Ports, portrange.Port(corev1.ProtocolTCP, number))
+	}
+	if rapid.IntRange(0, 4).Draw(t, "has a range") == 0 {
+		first := rapid.Uint16Range(81, 84).Draw(t, "first port")
+		s.Ports = append(s.Ports, portrange.Range{Protocol: corev1.ProtocolTCP, First: first, Last: rapid.Uint16Range(first, 85).Draw(t, "last port")})
 	}
 	s.Local, s.Backends = rapid.IntRange(0, 2).Draw(t, "local") == 2, rapid.SampledFrom([]string{"app=a", "app=b"}).Draw(t, "backends")
 	if rapid.Bool().Draw(t, "holds") {

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -38,12 +39,6 @@ type Key struct{ Namespace, Name string }
 // String returns namespace/name.
 func (k Key) String() string { return k.Namespace + "/" + k.Name }
 
-// Port is one port of a Service. It is comparable.
-type Port struct {
-	Protocol corev1.Protocol
-	Number   int32 // 1 to 65535
-}
-
 // Service is what allocation reads of a Service of type LoadBalancer that is ours.
 type Service struct {
 	Key
@@ -53,11 +48,11 @@ type Service struct {
 	Labels          labels.Set
 	NamespaceLabels labels.Set
 
-	Families    []policy.Family // of its cluster IPs, the first decides; one or two
-	RequireDual bool            // both families or nothing; otherwise two Families mean: both if possible
-	Ports       []Port
-	Local       bool   // externalTrafficPolicy is Local
-	Backends    string // the selector in canonical form
+	Families    []policy.Family   // of its cluster IPs, the first decides; one or two
+	RequireDual bool              // both families or nothing; otherwise two Families mean: both if possible
+	Ports       []portrange.Range // of its spec and of the annotation for ranges
+	Local       bool              // externalTrafficPolicy is Local
+	Backends    string            // the selector in canonical form
 
 	Pool       string       // the pool that it asks for, or ""
 	Addresses  []netip.Addr // the addresses that it asks for, or none
@@ -90,12 +85,26 @@ func ServiceOf(s *corev1.Service, namespaceLabels labels.Set) Service {
 		HeldFrom:        s.Annotations[AnnotationAllocatedFrom],
 	}
 	for _, p := range s.Spec.Ports {
-		out.Ports = append(out.Ports, Port{p.Protocol, p.Port})
+		out.Ports = append(out.Ports, portrange.Port(p.Protocol, uint16(p.Port)))
 	}
 	out.AssignedAt, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationAssignedAt]) // else zero: unknown
 	out.OrphanedSince, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationOrphanedSince])
 	out.readAddresses(s)
+	out.readPortRanges(s)
 	return out
+}
+
+// readPortRanges reads the ports that the Service has beside those of its spec.
+func (out *Service) readPortRanges(s *corev1.Service) {
+	text, ok := s.Annotations[portrange.Annotation]
+	if !ok {
+		return
+	}
+	ranges, err := portrange.Parse(text)
+	if err != nil && out.Invalid == "" {
+		out.Invalid = fmt.Sprintf("%s: %v", portrange.Annotation, err)
+	}
+	out.Ports = append(out.Ports, ranges...)
 }
 
 // readAddresses reads the requested addresses from the annotation or from spec.loadBalancerIP.

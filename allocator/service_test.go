@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -44,6 +45,7 @@ func TestServiceOf(t *testing.T) {
 			"metallb.io/allow-shared-ip":        "key",
 			"metallb.io/ip-allocated-from-pool": "b",
 			"fairlead.io/assigned-at":           "2026-01-02T03:04:05.000000006Z",
+			"fairlead.io/port-ranges":           "10000-20000/UDP, 21",
 		}
 		dual(corev1.IPFamilyPolicyRequireDualStack, corev1.IPv6Protocol, corev1.IPv4Protocol)(s)
 		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
@@ -60,7 +62,7 @@ func TestServiceOf(t *testing.T) {
 		NamespaceLabels: labels.Set{"team": "red"},
 		Families:        []policy.Family{policy.IPv6, policy.IPv4},
 		RequireDual:     true,
-		Ports:           []Port{{corev1.ProtocolTCP, 80}, {corev1.ProtocolUDP, 53}},
+		Ports:           []portrange.Range{portrange.Port(corev1.ProtocolTCP, 80), portrange.Port(corev1.ProtocolUDP, 53), {Protocol: corev1.ProtocolUDP, First: 10000, Last: 20000}, portrange.Port(corev1.ProtocolTCP, 21)},
 		Local:           true,
 		Backends:        "a=1,b=2",
 		Pool:            "a",
@@ -102,6 +104,8 @@ func TestRequestsOfAService(t *testing.T) {
 		{name: "garbage in the field", change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "10.0.0.1/32" }, invalid: `spec.loadBalancerIP: "10.0.0.1/32" is not an IP address`},
 		{name: "a comma too many", change: annotate("metallb.io/loadBalancerIPs", "10.0.0.1,"), invalid: `metallb.io/loadBalancerIPs: "" is not an IP address`},
 		{name: "a zone", change: annotate("metallb.io/loadBalancerIPs", "fe80::1%eth0"), invalid: `metallb.io/loadBalancerIPs: "fe80::1%eth0" is not an IP address`},
+		{name: "ranges of ports that overlap", change: annotate("fairlead.io/port-ranges", "10-20,20"), invalid: `fairlead.io/port-ranges: 10-20/TCP and 20/TCP overlap`},
+		{name: "no range of ports", change: annotate("fairlead.io/port-ranges", ""), invalid: `fairlead.io/port-ranges: "" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`},
 		{name: "the wrong family", change: annotate("metallb.io/loadBalancerIPs", "fd00::1"), invalid: "the requested address fd00::1 is IPv6, but the Service is IPv4 only"},
 		{name: "two of one family", change: annotate("metallb.io/loadBalancerIPs", "10.0.0.1,10.0.0.2"), invalid: "more than one IPv4 address is requested: ask for one of each family"},
 		{name: "one address where both families are required", change: func(s *corev1.Service) {

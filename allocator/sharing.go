@@ -5,6 +5,8 @@ package allocator
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 // obstacle returns the first holder of the address that the Service cannot share it with, and why, or nil.
@@ -54,7 +56,7 @@ func (st *state) conflict(a, b *Service, address netip.Addr) conflict {
 		return differentPolicies
 	case a.Local && (a.Namespace != b.Namespace || a.Backends != b.Backends):
 		return differentPods
-	case slices.ContainsFunc(a.Ports, func(p Port) bool { return slices.Contains(b.Ports, p) }):
+	case slices.ContainsFunc(a.Ports, func(p portrange.Range) bool { return slices.ContainsFunc(b.Ports, p.Overlaps) }):
 		return samePort
 	}
 	return none

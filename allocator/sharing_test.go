@@ -60,6 +60,16 @@ func TestSharing(t *testing.T) {
 			{svc("x/old", key("k"), local("app=a"), holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
 			{svc("y/n", key("k"), tcp(443), local("app=a")), "", ""},
 		}},
+		{"ranges of ports count too", one, given{
+			{svc("old", key("k"), tcp(80), alsoPorts("10000-20000/UDP,21"), holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
+			{svc("within", key("k"), udp(10001), ask("10.0.0.1")), "", "the requested address 10.0.0.1 is in use by x/old on the same port (AddressInUse)"},
+			{svc("across", key("k"), tcp(81), alsoPorts("20000-20001/UDP"), ask("10.0.0.1")), "", "the requested address 10.0.0.1 is in use by x/old on the same port (AddressInUse)"},
+			{svc("beside", key("k"), udp(20001), alsoPorts("22-79,10000-20000/TCP"), ask("10.0.0.1")), "10.0.0.1 @a", ""},
+		}},
+		{"a range that becomes larger is refused for the newcomer, never for the holder", some, given{
+			{svc("old", key("k"), tcp(80), holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
+			{svc("new", key("k"), udp(80), alsoPorts("70-90"), holds("10.0.0.1", 2)), "10.0.0.2 @a", ""},
+		}},
 		{"a sole holder changes its key and ports in place", one, given{
 			{svc("old", key("new"), tcp(81), holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
 		}},

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -73,7 +74,7 @@ func svc(name string, options ...func(*Service)) Service {
 		Key:      Key{namespace, short},
 		UID:      "uid-" + name,
 		Families: []policy.Family{policy.IPv4},
-		Ports:    []Port{{corev1.ProtocolTCP, 80}},
+		Ports:    []portrange.Range{portrange.Port(corev1.ProtocolTCP, 80)},
 	}
 	for _, o := range options {
 		o(&s)
@@ -118,11 +119,22 @@ func require(s *Service)  { prefer(s); s.RequireDual = true }
 func v6(s *Service)       { s.Families = []policy.Family{policy.IPv6} }
 
 // tcp and udp set the Service's one port.
-func tcp(port int32) func(*Service) {
-	return func(s *Service) { s.Ports = []Port{{corev1.ProtocolTCP, port}} }
+func tcp(port uint16) func(*Service) {
+	return func(s *Service) { s.Ports = []portrange.Range{portrange.Port(corev1.ProtocolTCP, port)} }
 }
-func udp(port int32) func(*Service) {
-	return func(s *Service) { s.Ports = []Port{{corev1.ProtocolUDP, port}} }
+func udp(port uint16) func(*Service) {
+	return func(s *Service) { s.Ports = []portrange.Range{portrange.Port(corev1.ProtocolUDP, port)} }
+}
+
+// alsoPorts gives the Service ranges of ports beside those that it has.
+func alsoPorts(text string) func(*Service) {
+	return func(s *Service) {
+		ranges, err := portrange.Parse(text)
+		if err != nil {
+			panic(err)
+		}
+		s.Ports = append(s.Ports, ranges...)
+	}
 }
 
 // rule is one line of the specification: given these pools and Services, each Service is to have this.

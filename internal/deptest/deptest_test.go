@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "internal/diff", "internal/nearest", "internal/verdict", "lint"}
+	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint"}
 	edges = []string{"speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
@@ -39,7 +39,7 @@ var (
 func TestDirectionOfImports(t *testing.T) {
 	rules := []struct{ of, not []string }{
 		{core, slices.Concat(outside, runtime, upper)},
-		{[]string{"api/...", "internal/diff", "internal/verdict"}, own("policy", "allocator", "speaker/plan")},
+		{[]string{"api/...", "internal/diff", "internal/portrange", "internal/verdict"}, own("policy", "allocator", "speaker/plan")},
 		{[]string{"policy"}, own("allocator", "speaker/plan", "lint")},
 		{[]string{"allocator"}, own("speaker/plan", "lint")},
 		{[]string{"speaker/plan"}, own("allocator", "lint")},

@@ -1,0 +1,89 @@
+// Package portrange reads lists of port ranges as the annotation fairlead.io/port-ranges has them. It is pure.
+package portrange
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Annotation on a Service lists ports beside those of its spec that reach the same ports of its pods: "10000-20000/UDP",
+// "21", "5060/TCP", separated by commas. Without a protocol it is TCP.
+const Annotation = "fairlead.io/port-ranges"
+
+// Range is the ports from First to Last, both included, 1 to 65535, of one protocol. It is comparable.
+type Range struct {
+	Protocol    corev1.Protocol // TCP, UDP or SCTP
+	First, Last uint16
+}
+
+// Port returns the range of one port.
+func Port(protocol corev1.Protocol, port uint16) Range { return Range{protocol, port, port} }
+
+// String returns the range as Parse reads it.
+func (r Range) String() string {
+	if r.First == r.Last {
+		return fmt.Sprintf("%d/%s", r.First, r.Protocol)
+	}
+	return fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol)
+}
+
+// Overlaps says whether the two have a port in common.
+func (r Range) Overlaps(o Range) bool {
+	return r.Protocol == o.Protocol && r.First <= o.Last && o.First <= r.Last
+}
+
+// Contains says whether the port is one of the range.
+func (r Range) Contains(protocol corev1.Protocol, port uint16) bool {
+	return r.Overlaps(Port(protocol, port))
+}
+
+// Parse reads a list of ranges, in its order. Ranges that overlap are an error: one of them is a mistake.
+func Parse(text string) ([]Range, error) {
+	var out []Range
+	for part := range strings.SplitSeq(text, ",") {
+		r, err := parse(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(out, r.Overlaps); i >= 0 {
+			return nil, fmt.Errorf("%s and %s overlap", out[i], r)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// parse reads one range.
+func parse(text string) (Range, error) {
+	ports, protocol, named := strings.Cut(text, "/")
+	r := Range{Protocol: corev1.ProtocolTCP}
+	if named {
+		r.Protocol = corev1.Protocol(strings.ToUpper(protocol))
+	}
+	if !slices.Contains([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}, r.Protocol) {
+		return r, fmt.Errorf("%q: the protocol is none of TCP, UDP and SCTP", text)
+	}
+	first, last, ranges := strings.Cut(ports, "-")
+	if !ranges {
+		last = first
+	}
+	var ok1, ok2 bool
+	r.First, ok1 = number(first)
+	r.Last, ok2 = number(last)
+	switch {
+	case !ok1 || !ok2:
+		return r, fmt.Errorf("%q is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP", text)
+	case r.Last < r.First:
+		return r, fmt.Errorf("%q ends before it starts", text)
+	}
+	return r, nil
+}
+
+func number(text string) (uint16, bool) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return uint16(n), err == nil && n > 0
+}

@@ -1,0 +1,76 @@
+package portrange
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]string{
+		"21":                           "[21/TCP]",
+		"5060/UDP":                     "[5060/UDP]",
+		"10000-20000/UDP,21,5060/TCP":  "[10000-20000/UDP 21/TCP 5060/TCP]",
+		" 1-65535/sctp , 1-65535/tcp ": "[1-65535/SCTP 1-65535/TCP]",
+		"7-7":                          "[7/TCP]",
+		"10-20,30-40,21-29":            "[10-20/TCP 30-40/TCP 21-29/TCP]",
+		"10-20/UDP,20-30/TCP":          "[10-20/UDP 20-30/TCP]",
+		"":                             `error: "" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"21,":                          `error: "" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"0":                            `error: "0" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"65536":                        `error: "65536" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"1-99999/UDP":                  `error: "1-99999/UDP" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"http":                         `error: "http" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"+1":                           `error: "+1" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"1-2-3":                        `error: "1-2-3" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP`,
+		"20-10":                        `error: "20-10" ends before it starts`,
+		"21/ICMP":                      `error: "21/ICMP": the protocol is none of TCP, UDP and SCTP`,
+		"21/":                          `error: "21/": the protocol is none of TCP, UDP and SCTP`,
+		"10-20,5060/UDP,20-30":         `error: 10-20/TCP and 20-30/TCP overlap`,
+	} {
+		ranges, err := Parse(text)
+		got := fmt.Sprint(ranges)
+		if err != nil {
+			got = "error: " + err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestOverlaps(t *testing.T) {
+	r := Range{corev1.ProtocolUDP, 10, 20}
+	for port, want := range map[uint16]bool{1: false, 9: false, 10: true, 15: true, 20: true, 21: false} {
+		if r.Contains(corev1.ProtocolUDP, port) != want || r.Contains(corev1.ProtocolTCP, port) {
+			t.Errorf("port %d: %v of UDP, %v of TCP", port, r.Contains(corev1.ProtocolUDP, port), r.Contains(corev1.ProtocolTCP, port))
+		}
+	}
+	if all := (Range{corev1.ProtocolUDP, 1, 65535}); !all.Overlaps(r) || !r.Overlaps(all) {
+		t.Error("a range within another one does not overlap it")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("10000-20000/UDP,21,5060/TCP")
+	f.Fuzz(func(t *testing.T, text string) {
+		ranges, err := Parse(text)
+		if err != nil {
+			return
+		}
+		again := ""
+		for i, r := range ranges {
+			if r.First == 0 || r.Last < r.First {
+				t.Fatalf("%q gives %v", text, r)
+			}
+			if i > 0 {
+				again += ","
+			}
+			again += r.String()
+		}
+		if back, err := Parse(again); err != nil || fmt.Sprint(back) != fmt.Sprint(ranges) {
+			t.Fatalf("%q gives %v, which is read as %v, %v", text, ranges, back, err)
+		}
+	})
+}
