@@ -143,6 +143,7 @@ type state struct {
 	View
 	order   []request // by who keeps an address that two hold
 	holders map[netip.Addr][]*Service
+	blocks  map[netip.Addr]int      // how many addresses of a block of 256 have holders, by the block's first address
 	shared  map[string][]netip.Addr // sharing key -> addresses held under it, in the order of the claims
 	inUse   map[*policy.Quota]int   // what each quota counts; nil where there is none
 	left    map[netip.Addr]bool     // addresses that their only holder leaves; where there are quotas
@@ -167,6 +168,7 @@ func newState(v View) *state {
 		View:     v,
 		order:    make([]request, len(v.Services)),
 		holders:  make(map[netip.Addr][]*Service, len(v.Services)),
+		blocks:   map[netip.Addr]int{},
 		shared:   map[string][]netip.Addr{},
 		searches: map[searchKey]*search{},
 		passed:   map[sharer]int{},
@@ -240,6 +242,7 @@ func (st *state) claim(s *Service, a netip.Addr) {
 		delete(st.left, a)
 	}
 	if len(st.holders[a]) == 0 {
+		st.blocks[ending(a, 0)]++
 		if s.SharingKey != "" { // later holders carry the same key
 			st.shared[s.SharingKey] = append(st.shared[s.SharingKey], a)
 		}

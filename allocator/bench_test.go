@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -89,7 +90,11 @@ func BenchmarkSearch(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				*used = *c.used
-				s := newSearch(p.Pools[0].Space(policy.IPv4), func(a netip.Addr) bool { return used[index(a)] })
+				s := &search{space: p.Pools[0].Space(policy.IPv4), taken: func(a netip.Addr) bool { return used[index(a)] }}
+				s.full = func(block netip.Addr) bool {
+					n := index(block)
+					return !slices.Contains(used[n:n+256], false)
+				}
 				b.StartTimer()
 				for i := range decisions {
 					a, ok := c.find(s, "shop/service-"+strconv.Itoa(i))

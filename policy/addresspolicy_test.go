@@ -166,10 +166,10 @@ func TestExcludedIsNotInTheSpace(t *testing.T) {
 					t.Errorf("%s: %s, want %s", f, got, want)
 				}
 				var n uint64
-				for i, r := range space.Ranges {
+				for _, r := range space.Ranges {
 					for x := r.From; x.IsValid() && !r.To.Less(x); x = x.Next() {
-						if at, a := space.At(n); at != i || a != x || !p.Pools[0].Gives(x) {
-							t.Errorf("address %d is %s in range %d, want %s in %d", n, a, at, x, i)
+						if a := space.At(n); a != x || !p.Pools[0].Gives(x) {
+							t.Errorf("address %d is %s, want %s", n, a, x)
 						}
 						n++
 					}
@@ -183,7 +183,7 @@ func TestExcludedIsNotInTheSpace(t *testing.T) {
 	t.Run("more than can be counted", func(t *testing.T) {
 		p, _ := Compile(pools(pool("a", "fd00::/64,fd01::/48")), nil)
 		space := p.Pools[0].Space(IPv6)
-		if _, a := space.At(1 << 63); space.Size() != 1<<64-1 || a != netip.MustParseAddr("fd00::8000:0:0:0") {
+		if a := space.At(1 << 63); space.Size() != 1<<64-1 || a != netip.MustParseAddr("fd00::8000:0:0:0") {
 			t.Errorf("size %d, in the middle %s", space.Size(), a)
 		}
 	})

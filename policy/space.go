@@ -43,13 +43,13 @@ func (s *Space) Size() uint64 {
 	return s.ends[len(s.ends)-1]
 }
 
-// At returns the address number n, counted from 0 and less than Size, and the index of its range.
-func (s *Space) At(n uint64) (int, netip.Addr) {
+// At returns the address number n, counted from 0 and less than Size.
+func (s *Space) At(n uint64) netip.Addr {
 	i := sort.Search(len(s.ends), func(i int) bool { return n < s.ends[i] })
 	if i > 0 {
 		n -= s.ends[i-1]
 	}
-	return i, plus(s.Ranges[i].From, n)
+	return plus(s.Ranges[i].From, n)
 }
 
 // without returns what is left of the range without the excluded ones, which are sorted and disjoint.

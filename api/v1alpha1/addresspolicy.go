@@ -90,8 +90,8 @@ const (
 	// LeastRecentlyUsed gives addresses that no Service has had yet, lowest first, and then the one that was released
 	// longest ago.
 	LeastRecentlyUsed Strategy = "LeastRecentlyUsed"
-	// StableHash gives the address that a hash of the Service's namespace and name points to, or the next free one
-	// above it, so that a Service of the same name gets the same address again where it is free.
+	// StableHash gives the first free one of the addresses that a hash of the Service's namespace and name points to, so
+	// that a Service of the same name gets the same address again where it is free.
 	StableHash Strategy = "StableHash"
 )
 
