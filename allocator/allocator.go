@@ -45,6 +45,18 @@ type Decision struct {
 	// OrphanedSince is what the annotation AnnotationOrphanedSince is to say; zero: it is to go.
 	OrphanedSince time.Time
 	verdict.Verdict
+
+	// What happens to the Service now and is over when its status shows the decision: the addresses that it gives up at the
+	// end of their time of grace, and those that another Service held earlier.
+	Cleared []netip.Addr
+	Lost    []Loss
+}
+
+// Loss is an address that a Service shows and that another one has, which held it earlier.
+type Loss struct {
+	Address netip.Addr
+	To      Key
+	Why     string // they cannot share it, as the end of a sentence
 }
 
 const poolSeparator = ","
@@ -72,13 +84,15 @@ func (st *state) decideAll() []Decision {
 	for _, r := range st.order {
 		if r.Invalid == "" && st.satisfied(r.Service, r.held.addresses) {
 			decisions[r.index] = st.assigned(r.Service, r.held.addresses, verdict.Verdict{})
+			decisions[r.index].Lost = r.held.lost
 		} else {
 			unmet = append(unmet, r)
 		}
 	}
 	slices.SortFunc(unmet, earlierRequest)
 	for _, r := range unmet {
-		decisions[r.index] = st.decide(r.Service, r.held)
+		decisions[r.index] = st.decide(r.Service, r.held.addresses)
+		decisions[r.index].Lost = r.held.lost
 	}
 	return decisions
 }
@@ -135,7 +149,7 @@ func (s *Service) flexibility() int {
 // holding is what a Service keeps of what its status shows.
 type holding struct {
 	addresses []netip.Addr
-	lost      string // why it lost an address, or ""
+	lost      []Loss
 }
 
 // state is who holds what during one pass.
@@ -191,19 +205,12 @@ func (st *state) recheck(t time.Time) {
 	}
 }
 
-// loss is an address that a Service shows and an earlier holder has.
-type loss struct {
-	address netip.Addr
-	to      *Service
-	why     conflict
-}
-
 // rightful claims what the Service shows, unless an earlier holder is in the way. That includes what it does not want any
 // more: it is free only when the status no longer shows it.
-func (st *state) rightful(s *Service) (has []netip.Addr, lost []loss) {
+func (st *state) rightful(s *Service) (has []netip.Addr, lost []Loss) {
 	for _, a := range s.Held {
 		if other, why := st.obstacle(s, a); other != nil {
-			lost = append(lost, loss{a, other, why})
+			lost = append(lost, Loss{a, other.Key, string(why)})
 			continue
 		}
 		st.claim(s, a)
@@ -214,16 +221,11 @@ func (st *state) rightful(s *Service) (has []netip.Addr, lost []loss) {
 
 // keep claims what the Service rightfully has and keeps one address of each family that it wants.
 func (st *state) keep(s *Service) holding {
-	var h holding
 	has, lost := st.rightful(s)
+	h := holding{lost: lost}
 	for _, a := range has {
 		if f := policy.FamilyOf(a); slices.Contains(s.Families, f) && !hasFamily(h.addresses, f) {
 			h.addresses = append(h.addresses, a)
-		}
-	}
-	for _, l := range lost {
-		if f := policy.FamilyOf(l.address); slices.Contains(s.Families, f) && !hasFamily(h.addresses, f) {
-			h.lost = fmt.Sprintf("lost %s to %s, which held it earlier%s", l.address, l.to.Key, l.why)
 		}
 	}
 	return h
@@ -251,23 +253,20 @@ func (st *state) claim(s *Service, a netip.Addr) {
 }
 
 // decide looks for what the Service asks for and has not, or keeps what it has and says why.
-func (st *state) decide(s *Service, h holding) Decision {
-	got, why := st.allocate(s, h.addresses)
-	if got != nil {
-		returned := st.returned(s, got)
-		for _, a := range got {
-			st.claim(s, a)
-		}
-		st.leave(s, returned)
-		return st.assigned(s, got, why)
+func (st *state) decide(s *Service, current []netip.Addr) Decision {
+	got, why := st.allocate(s, current)
+	switch {
+	case got == nil && len(current) == 0:
+		return Decision{Verdict: why}
+	case got == nil:
+		return st.keptDespite(s, current, why)
 	}
-	if h.lost != "" {
-		why = verdict.Verdict{Reason: verdict.AddressConflict, Message: h.lost + "; " + why.Message}
+	returned := st.returned(s, got)
+	for _, a := range got {
+		st.claim(s, a)
 	}
-	if len(h.addresses) > 0 {
-		return st.keptDespite(s, h.addresses, why)
-	}
-	return Decision{Verdict: why}
+	st.leave(s, returned)
+	return st.assigned(s, got, why)
 }
 
 // satisfied says whether what the Service holds is what it asks for, so that nothing is to be looked for.
@@ -363,11 +362,9 @@ func (st *state) keptDespite(s *Service, current []netip.Addr, why verdict.Verdi
 	}
 	until := d.OrphanedSince.Add(st.OrphanGrace)
 	if !s.Deleting && !st.Now.Before(until) {
-		return Decision{
-			Addresses: others,
-			Pool:      strings.Join(st.poolsOf(s, others), poolSeparator),
-			Verdict:   no(verdict.Cleared, "cleared %s, which is in no pool any more: %s", join(orphans), why.Message),
-		}
+		d = st.decide(s, others)
+		d.Cleared = orphans
+		return d
 	}
 	which := join(orphans)
 	if len(current) == 1 {

@@ -19,7 +19,10 @@ func TestOrphanGrace(t *testing.T) {
 		c.recheck(t, time.Second)
 		c.wait(time.Second)
 		c.pass(nil)
-		c.says(t, "n1", `cleared 10.0.0.1, which is in no pool any more: there is no IPv4 address in pool "a" (AddressCleared)`)
+		if got := c.outcome.Decisions[0].Cleared; !equal(got, parse("10.0.0.1")) {
+			t.Errorf("cleared are %v", got)
+		}
+		c.says(t, "n1", `there is no IPv4 address in pool "a" (FamilyUnavailable)`)
 		c.expect(t, "n1 -, n2 fd00::1")
 		c.says(t, "n1", `there is no IPv4 address in pool "a" (FamilyUnavailable)`)
 		c.recheck(t, 0)
@@ -72,12 +75,18 @@ func TestOrphanGrace(t *testing.T) {
 		c.add(svc("n", require, holds("10.0.0.1 fd00::1", 1)), svc("m", prefer, holds("10.0.0.2 fd00::2", 1)))
 		c.expect(t, "n 10.0.0.1 fd00::1, m 10.0.0.2 fd00::2")
 		c.wait(grace)
+		c.pass(nil)
+		says := c.outcome.Decisions[0].String()
+		if got := c.outcome.Decisions[0].Cleared; !equal(got, parse("fd00::1")) {
+			t.Errorf("cleared are %v", got)
+		}
 		c.expect(t, "n 10.0.0.1, m -")
+		c.says(t, "n", says)
 	})
 	t.Run("none at all: cleared at once", func(t *testing.T) {
 		v := (&sim{services: []Service{svc("n", holds("10.0.0.1", 1))}}).view()
 		v.OrphanGrace = 0
-		if d := Decide(v).Decisions[0]; has(d) != "" || d.String() != "cleared 10.0.0.1, which is in no pool any more: there is no IPAddressPool: create one (AddressCleared)" {
+		if d := Decide(v).Decisions[0]; has(d) != "" || !equal(d.Cleared, parse("10.0.0.1")) || d.String() != "there is no IPAddressPool: create one (NoPool)" {
 			t.Errorf("it has %q and says %s", has(d), d)
 		}
 	})

@@ -1,6 +1,9 @@
 package allocator
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestAddressInUseStays(t *testing.T) {
 	check(t, []rule{
@@ -69,11 +72,21 @@ func TestTwoServicesWithOneAddress(t *testing.T) {
 		}},
 		{"the loser waits where no other is to be had", pools{pool("a", "10.0.0.1/32")}, given{
 			{svc("early", holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
-			{svc("late", holds("10.0.0.1", 2)), "", `lost 10.0.0.1 to x/early, which held it earlier; no IPv4 address is free in pool "a": enlarge the pool or add another (AddressConflict)`},
+			{svc("late", holds("10.0.0.1", 2)), "", `no IPv4 address is free in pool "a": enlarge the pool or add another (PoolExhausted)`},
 		}},
 		{"the loser keeps its other family's address", pools{pool("a", "10.0.0.1/32,fd00::1/128")}, given{
 			{svc("early", holds("10.0.0.1", 1)), "10.0.0.1 @a", ""},
-			{svc("late", require, holds("10.0.0.1 fd00::1", 2)), "fd00::1 @a", `keeps fd00::1: lost 10.0.0.1 to x/early, which held it earlier; no pair of an IPv4 and an IPv6 address is free in pool "a": enlarge the pool or add another (AddressConflict)`},
+			{svc("late", require, holds("10.0.0.1 fd00::1", 2)), "fd00::1 @a", `keeps fd00::1: no pair of an IPv4 and an IPv6 address is free in pool "a": enlarge the pool or add another (PoolExhausted)`},
 		}},
 	})
+}
+
+func TestWhatASharedAddressIsLostTo(t *testing.T) {
+	p := compile(pool("a", "10.0.0.1-10.0.0.9"))
+	decisions := decide(p, []Service{svc("early", key("k"), holds("10.0.0.1", 1)), svc("late", key("k"), holds("10.0.0.1", 2)), svc("other", holds("10.0.0.1", 3))})
+	for i, want := range []string{"[]", "[{10.0.0.1 x/early  on the same port}]", "[{10.0.0.1 x/early }]"} {
+		if got := fmt.Sprint(decisions[i].Lost); got != want {
+			t.Errorf("Service %d lost %s, want %s", i, got, want)
+		}
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -239,7 +238,7 @@ func (m *model) sticky(i int) error {
 		if slices.Contains(d.Addresses, a) {
 			continue
 		}
-		if m.home(i, a) == nil && d.Reason == verdict.Cleared && !s.OrphanedSince.IsZero() && !m.Now.Before(s.OrphanedSince.Add(m.OrphanGrace)) {
+		if m.home(i, a) == nil && slices.Contains(d.Cleared, a) && !s.OrphanedSince.IsZero() && !m.Now.Before(s.OrphanedSince.Add(m.OrphanGrace)) {
 			continue
 		}
 		if !d.Complete {

@@ -182,5 +182,19 @@ func annotation(s *corev1.Service, name string) string {
 	if v, ok := s.Annotations[name]; ok {
 		return v
 	}
-	return s.Annotations[LegacyPrefix+strings.TrimPrefix(name, "metallb.io/")]
+	return s.Annotations[legacy(name)]
+}
+
+// legacy returns the former name of an annotation.
+func legacy(name string) string { return LegacyPrefix + strings.TrimPrefix(name, "metallb.io/") }
+
+// LegacyNames returns the annotations of the Service that count under their former names, and what they are called today.
+func LegacyNames(s *corev1.Service) (former, today []string) {
+	for _, name := range []string{AnnotationPool, AnnotationAddresses, AnnotationSharingKey} {
+		_, new := s.Annotations[name]
+		if _, old := s.Annotations[legacy(name)]; old && !new {
+			former, today = append(former, legacy(name)), append(today, name)
+		}
+	}
+	return former, today
 }

@@ -242,6 +242,10 @@ func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, 
 			if len(d.Addresses) > 0 {
 				c.since = waiting[s.UID]
 			}
+			for k := range d.Lost {
+				to := slices.IndexFunc(requests, func(r allocator.Service) bool { return r.Key == d.Lost[k].To })
+				c.more = append(c.more, about{mine[to], tellHolder(s, d.Lost[k])})
+			}
 			out.changes = append(out.changes, c)
 		}
 	}
@@ -332,9 +336,17 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 		if c.event.kind == corev1.EventTypeWarning {
 			a.metrics.failed(c.event.Reason)
 		}
-		about, event := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion}, *c.event
-		a.telling.tell(func() { record(a.Events, about, event.kind, event.Reason, "Allocate", event.Message) })
-		a.Log.Info(c.event.Message, "service", key.String(), "reason", c.event.Reason)
+		a.record(s, *c.event)
+	}
+	for _, x := range c.more {
+		a.record(x.service, x.event)
 	}
 	return s, nil
+}
+
+// record logs an Event on a Service and sends it in its turn.
+func (a *Allocation) record(s *corev1.Service, e event) {
+	about := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion}
+	a.telling.tell(func() { record(a.Events, about, e.kind, e.Reason, "Allocate", e.Message) })
+	a.Log.Info(e.Message, "service", s.Namespace+"/"+s.Name, "reason", e.Reason)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,7 +29,8 @@ type change struct {
 	addresses []netip.Addr         // that it shows afterwards
 	patch     []byte               // JSON merge patch of the status subresource
 	after     corev1.ServiceStatus // what that makes of the status
-	event     *event               // nil where nothing is to be told
+	event     *event               // about the Service; nil where nothing is to be told
+	more      []about              // beside that
 	since     time.Time            // since when it waited for the address that it gets; zero where that is not so
 }
 
@@ -36,6 +38,12 @@ type change struct {
 type event struct {
 	kind string // corev1.EventTypeNormal or Warning
 	verdict.Verdict
+}
+
+// about is an Event on a Service, which may be another one than the one that is written.
+type about struct {
+	service *corev1.Service
+	event
 }
 
 // assign returns the change that makes the Service show the decision, or false where it shows it already.
@@ -53,11 +61,11 @@ func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, boo
 	if !moved && !said && len(annotations) == 0 {
 		return change{}, false
 	}
-	c := change{service: s, addresses: d.Addresses, event: tell(s, held, d, moved)}
+	c := change{service: s, addresses: d.Addresses, event: tell(s, held, d, moved), more: tellLegacyNames(s)}
 	c.after = corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer, Conditions: conditions}
 	status := map[string]any{"conditions": conditions}
 	if moved {
-		c.after.LoadBalancer.Ingress = ingress(d.Addresses)
+		c.after.LoadBalancer.Ingress = ingress(s, d.Addresses)
 		status["loadBalancer"] = map[string]any{"ingress": c.after.LoadBalancer.Ingress}
 	}
 	c.patch = mergePatch(s, annotations, status)
@@ -93,7 +101,7 @@ func condition(s *corev1.Service, d allocator.Decision, now time.Time) metav1.Co
 		Type:               ConditionAssigned,
 		Status:             metav1.ConditionFalse,
 		Reason:             string(d.Reason),
-		Message:            cut(d.Message, maxConditionMessage),
+		Message:            cut(d.Message+legacyNote(s), maxConditionMessage),
 		ObservedGeneration: s.Generation,
 		LastTransitionTime: metav1.NewTime(now),
 	}
@@ -111,9 +119,14 @@ func condition(s *corev1.Service, d allocator.Decision, now time.Time) metav1.Co
 // tell words the Event for a change, or nil where the verdict is the one that was told before.
 func tell(s *corev1.Service, held []netip.Addr, d allocator.Decision, moved bool) *event {
 	old := meta.FindStatusCondition(s.Status.Conditions, ConditionAssigned)
-	repeated := !moved && old != nil && old.Reason == string(d.Reason) && old.Message == cut(d.Message, maxConditionMessage)
+	repeated := !moved && old != nil && old.Reason == string(d.Reason) && withoutNote(old.Message) == withoutNote(cut(d.Message+legacyNote(s), maxConditionMessage))
 	adopted := old == nil && !moved && d.Complete // assigned before Fairlead came: nothing happened to it
 	switch {
+	case len(d.Cleared) > 0:
+		return warning(verdict.Cleared, "cleared %s, which is in no pool any more: %s", joinAddresses(d.Cleared), d.Message)
+	case len(d.Lost) > 0:
+		l := d.Lost[0] // a second one is the same Service's of the other family
+		return warning(verdict.AddressConflict, "lost %s to %s, which held it earlier%s: %s", l.Address, l.To, l.Why, d.Message)
 	case repeated || adopted:
 		return nil
 	case !d.Complete:
@@ -125,6 +138,44 @@ func tell(s *corev1.Service, held []netip.Addr, d allocator.Decision, moved bool
 		}}
 	}
 	return &event{corev1.EventTypeNormal, d.Verdict}
+}
+
+func warning(reason verdict.Reason, format string, args ...any) *event {
+	return &event{corev1.EventTypeWarning, verdict.Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}}
+}
+
+// tellHolder words the Event on the Service that has what another one loses.
+func tellHolder(loser *corev1.Service, l allocator.Loss) event {
+	return *warning(verdict.AddressConflict, "%s/%s had %s too, but later%s, and lost it", loser.Namespace, loser.Name, l.Address, l.Why)
+}
+
+// noteBegins is where the note about former names begins in a condition's message.
+const noteBegins = "; by its former name: "
+
+// legacyNote is what a condition's message says beside the verdict where annotations have former names, or "". It is how a
+// controller that starts knows that the user was told.
+func legacyNote(s *corev1.Service) string {
+	former, today := allocator.LegacyNames(s)
+	if len(former) == 0 {
+		return ""
+	}
+	return noteBegins + fmt.Sprintf("%s, rename it to %s", strings.Join(former, " and "), strings.Join(today, " and "))
+}
+
+func withoutNote(message string) string {
+	verdict, _, _ := strings.Cut(message, noteBegins)
+	return verdict
+}
+
+// tellLegacyNames words the Event about former names where the condition has no note of them yet.
+func tellLegacyNames(s *corev1.Service) []about {
+	note := legacyNote(s)
+	if old := meta.FindStatusCondition(s.Status.Conditions, ConditionAssigned); note == "" || old != nil && strings.HasSuffix(old.Message, note) {
+		return nil
+	}
+	former, today := allocator.LegacyNames(s)
+	e := warning(verdict.DeprecatedAnnotation, "%s still counts: rename it to %s", strings.Join(former, " and "), strings.Join(today, " and "))
+	return []about{{s, *e}}
 }
 
 func joinAddresses(addresses []netip.Addr) string {
@@ -167,11 +218,16 @@ func setAnnotation(s *corev1.Service, patch map[string]any, name, value string) 
 }
 
 // ingress renders addresses as a load balancer's status. The mode VIP says that packets arrive with the address as
-// their destination.
-func ingress(addresses []netip.Addr) []corev1.LoadBalancerIngress {
-	mode := corev1.LoadBalancerIPModeVIP
+// their destination; an address that the Service has already keeps its mode.
+func ingress(s *corev1.Service, addresses []netip.Addr) []corev1.LoadBalancerIngress {
 	var out []corev1.LoadBalancerIngress
 	for _, a := range addresses {
+		mode := corev1.LoadBalancerIPModeVIP
+		for _, old := range s.Status.LoadBalancer.Ingress {
+			if b, err := netip.ParseAddr(old.IP); err == nil && b.Unmap() == a && old.IPMode != nil {
+				mode = *old.IPMode
+			}
+		}
 		out = append(out, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode})
 	}
 	return out

@@ -42,7 +42,7 @@ func assigned(addresses ...string) func(*corev1.Service) {
 }
 
 func holds(addresses ...string) func(*corev1.Service) {
-	return func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = ingress(parse(addresses)) }
+	return func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = ingress(s, parse(addresses)) }
 }
 
 func annotated(name, value string) func(*corev1.Service) {
@@ -151,7 +151,15 @@ func TestAssignPatch(t *testing.T) {
 // TestAssign says when something is written, whether the write touches the addresses, and which Event tells it.
 func TestAssign(t *testing.T) {
 	const none, status, addresses = "nothing", "condition or annotation", "addresses"
+	const renameIt = "Warning DeprecatedAnnotation metallb.universe.tf/address-pool still counts: rename it to metallb.io/address-pool"
 	proxy := corev1.LoadBalancerIPModeProxy
+	formerly := annotated("metallb.universe.tf/address-pool", "first-pool")
+	noted := func(s *corev1.Service) {
+		s.Status.Conditions[0].Message += "; by its former name: metallb.universe.tf/address-pool, rename it to metallb.io/address-pool"
+	}
+	cleared, lost := exhausted, gives("172.25.254.60")
+	cleared.Cleared = parse([]string{"172.25.254.50"})
+	lost.Lost = []allocator.Loss{{Address: netip.MustParseAddr("172.25.254.50"), To: allocator.Key{Namespace: "default", Name: "early"}, Why: " on the same port"}}
 	for name, c := range map[string]struct {
 		service  *corev1.Service
 		decision allocator.Decision
@@ -182,11 +190,29 @@ func TestAssign(t *testing.T) {
 		}), gives("172.25.254.50"), addresses, `Normal IPAllocated assigned 172.25.254.50 from pool "first-pool"`},
 		"garbage in the status, no wish":   {huazi(func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "x"}} }), exhausted, addresses, `Warning PoolExhausted no address is free in pool "first-pool"`},
 		"kept, though it is not to be":     {huazi(assigned("172.25.254.50")), allocator.Decision{Addresses: parse([]string{"172.25.254.50"}), Pool: "first-pool", Verdict: verdict.Verdict{Reason: verdict.Orphaned, Message: "keeps it"}}, status, "Warning AddressOrphaned keeps it"},
+		"cleared after its time of grace":  {huazi(assigned("172.25.254.50")), cleared, addresses, `Warning AddressCleared cleared 172.25.254.50, which is in no pool any more: no address is free in pool "first-pool"`},
+		"cleared, and told":                {huazi(says(metav1.ConditionFalse, exhausted.Verdict)), exhausted, none, ""},
+		"another one held it earlier":      {huazi(assigned("172.25.254.50")), lost, addresses, `Warning AddressConflict lost 172.25.254.50 to default/early, which held it earlier on the same port: assigned 172.25.254.60 from pool "first-pool"`},
+		"an address joins, modes stay":     {huazi(assigned("172.25.254.50"), func(s *corev1.Service) { s.Status.LoadBalancer.Ingress[0].IPMode = &proxy }), gives("172.25.254.50", "fd00::50"), addresses, `Normal IPMoved moved from 172.25.254.50: assigned 172.25.254.50 and fd00::50 from pool "first-pool"`},
+		"a former name":                    {huazi(formerly), gives("172.25.254.50"), addresses, `Normal IPAllocated assigned 172.25.254.50 from pool "first-pool" + ` + renameIt},
+		"a former name, and it waits":      {huazi(formerly), exhausted, status, `Warning PoolExhausted no address is free in pool "first-pool" + ` + renameIt},
+		"MetalLB left it, a former name":   {huazi(holds("172.25.254.50"), formerly), gives("172.25.254.50"), status, " + " + renameIt},
+		"a former name comes later":        {huazi(assigned("172.25.254.50"), formerly), gives("172.25.254.50"), status, " + " + renameIt},
+		"a former name was told":           {huazi(assigned("172.25.254.50"), formerly, noted), gives("172.25.254.50"), none, ""},
+		"a former name was told, it moves": {huazi(assigned("172.25.254.50"), formerly, noted), gives("172.25.254.60"), addresses, `Normal IPMoved moved from 172.25.254.50: assigned 172.25.254.60 from pool "first-pool"`},
+		"a former name is gone":            {huazi(assigned("172.25.254.50"), noted), gives("172.25.254.50"), status, ""},
 		"MetalLB left it, it is not to be": {huazi(holds("10.0.0.1")), allocator.Decision{Addresses: parse([]string{"10.0.0.1"}), Verdict: verdict.Verdict{Reason: verdict.Orphaned, Message: "keeps it"}}, status, "Warning AddressOrphaned keeps it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := c.service.DeepCopy()
 			got, ok := assign(c.service, c.decision, now)
+			for _, in := range got.after.LoadBalancer.Ingress {
+				for _, old := range before.Status.LoadBalancer.Ingress {
+					if old.IP == in.IP && old.IPMode != nil && *old.IPMode != *in.IPMode {
+						t.Errorf("the mode of %s was %s and becomes %s", in.IP, *old.IPMode, *in.IPMode)
+					}
+				}
+			}
 			if diff := cmp.Diff(before, c.service); diff != "" {
 				t.Errorf("the Service comes from the cache and was changed:\n%s", diff)
 			}
@@ -198,6 +224,9 @@ func TestAssign(t *testing.T) {
 				}
 				if got.event != nil {
 					event = got.event.kind + " " + string(got.event.Reason) + " " + got.event.Message
+				}
+				for _, x := range got.more {
+					event += " + " + x.kind + " " + string(x.Reason) + " " + x.Message
 				}
 			}
 			if written != c.written || event != c.event {
@@ -264,7 +293,7 @@ func TestTextsFitTheAPI(t *testing.T) {
 	if m := v.Status.Conditions[0].Message; len(m) != maxConditionMessage || !utf8.ValidString(m) {
 		t.Errorf("the condition's message has %d bytes", len(m))
 	}
-	v.Status.LoadBalancer.Ingress = ingress(long.Addresses)
+	v.Status.LoadBalancer.Ingress = ingress(&v, long.Addresses)
 	v.UID, v.ResourceVersion = "u1", "41"
 	if c, ok := assign(&v, long, now); ok {
 		t.Errorf("written again: %.100s", c.patch)

@@ -164,7 +164,9 @@ func TestTheGraceOfAnOrphanEnds(t *testing.T) {
 	if took := time.Since(began); took < 2*time.Second || took > 4500*time.Millisecond {
 		t.Errorf("cleared %s after the pool was deleted", took)
 	}
-	s.told("huazi", assignedOne("172.25.254.50"), "Warning AddressOrphaned *", "Warning AddressCleared *", "Warning NoPool *")
+	s.told("huazi", assignedOne("172.25.254.50"), "Warning AddressOrphaned *",
+		"Warning AddressCleared cleared 172.25.254.50, which is in no pool any more: there is no IPAddressPool: create one")
+	s.waits("huazi", "NoPool", "there is no IPAddressPool")
 	if v := s.get("huazi"); v.Annotations[allocator.AnnotationOrphanedSince] != "" {
 		t.Errorf("annotations %v", v.Annotations)
 	}

@@ -327,6 +327,9 @@ func TestRequests(t *testing.T) {
 	c := s.start(settings{})
 	s.gets("field", "172.25.254.72")
 	s.gets("new-name-wins", "172.25.254.91")
+	const former = `Warning DeprecatedAnnotation metallb.universe.tf/loadBalancerIPs still counts: rename it to metallb.io/loadBalancerIPs`
+	s.told("legacy-address", "Normal IPAllocated *", former)
+	s.told("new-name-wins", "Normal IPAllocated *")
 	requested := func() {
 		t.Helper()
 		for name, want := range wants {
@@ -350,6 +353,7 @@ func TestRequests(t *testing.T) {
 	s.merge(s.get("address"), `{"metadata":{"annotations":{"metallb.io/loadBalancerIPs":null}}}`) // the wish is gone, the address stays
 	c.again()
 	requested()
+	s.told("legacy-address", "Normal IPAllocated *", former)
 	c.quiet()
 }
 
@@ -513,5 +517,51 @@ func TestANamespaceThatIsDeleted(t *testing.T) {
 	c.again()
 	s.delete(gone)
 	s.gets("next", "172.25.254.50")
+	c.quiet()
+}
+
+// TestTwoServicesThatShowOneAddress, as after a restored backup: the earlier one keeps it, the other one moves, and both are
+// told.
+func TestTwoServicesThatShowOneAddress(t *testing.T) {
+	s := newStory(t)
+	s.create(s.pool("first-pool", "172.25.254.50-172.25.254.99"))
+	for name, at := range map[string]string{"late": "2026-01-02T00:00:00Z", "early": "2026-01-01T00:00:00Z"} {
+		v := s.service(name, annotated(allocator.AnnotationAllocatedFrom, "first-pool"), annotated(allocator.AnnotationAssignedAt, at))
+		s.create(v)
+		v.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.25.254.50"}}
+		s.ok(s.admin.Status().Update(s.ctx, v))
+	}
+	c := s.start(settings{})
+	s.gets("late", "172.25.254.51")
+	s.told("late", fmt.Sprintf(`Warning AddressConflict lost 172.25.254.50 to %s/early, which held it earlier: assigned 172.25.254.51 from pool "first-pool"`, s.namespace))
+	s.told("early", fmt.Sprintf("Warning AddressConflict %s/late had 172.25.254.50 too, but later, and lost it", s.namespace))
+	c.again()
+	s.gets("early", "172.25.254.50")
+	if n := len(s.events(s.namespace, "Service", "early")) + len(s.events(s.namespace, "Service", "late")); n != 2 {
+		t.Errorf("%d Events, want one on each", n)
+	}
+	c.quiet()
+}
+
+// TestWhatAnotherClassOwnsIsNeverWritten, whatever stands in its status and whatever of ours is left on it.
+func TestWhatAnotherClassOwnsIsNeverWritten(t *testing.T) {
+	s := newStory(t)
+	s.create(s.pool("first-pool", "172.25.254.50-172.25.254.99"))
+	other := "example.com/another"
+	foreign := s.service("foreign", func(v *corev1.Service) { v.Spec.LoadBalancerClass = &other },
+		annotated(allocator.AnnotationAllocatedFrom, "first-pool"), annotated(allocator.AnnotationAssignedAt, "2026-01-02T00:00:00Z"))
+	s.create(foreign)
+	foreign.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "172.25.254.50"}, {Hostname: "lb.example.com"}}
+	foreign.Status.Conditions = []metav1.Condition{{Type: ConditionAssigned, Status: metav1.ConditionTrue, Reason: "IPAllocated", LastTransitionTime: metav1.Now()}}
+	s.ok(s.admin.Status().Update(s.ctx, foreign))
+	c := s.start(settings{})
+	s.create(s.service("ours"))
+	s.gets("ours", "172.25.254.50") // what others show is no claim on our pools
+	s.delete(s.get("ours"))
+	c.again()
+	if now := s.get("foreign"); now.ResourceVersion != foreign.ResourceVersion {
+		t.Errorf("it was written: %+v", now)
+	}
+	s.told("foreign")
 	c.quiet()
 }

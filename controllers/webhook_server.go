@@ -4,7 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -17,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -53,14 +60,61 @@ func (w *Webhooks) Configure(o *manager.Options) {
 	}
 	w.configuration = cmp.Or(w.configuration, WebhookConfiguration)
 	w.definition = cmp.Or(w.definition, bgppeersDefinition)
-	o.WebhookServer = webhook.NewServer(webhook.Options{Host: w.Host, Port: int(w.Port), TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-		c.MinVersion = tls.VersionTLS13
-		c.NextProtos = []string{"http/1.1"}
-		c.GetCertificate = w.serving.certificate
-	}}})
+	o.WebhookServer = &webhookServer{
+		Server:      webhook.NewServer(webhook.Options{}),
+		address:     net.JoinHostPort(w.Host, strconv.Itoa(int(w.Port))),
+		certificate: w.serving.certificate,
+	}
 	o.Cache.ByObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{w.Namespace: {FieldSelector: named(WebhookSecret)}}}
 	o.Cache.ByObject[&admissionregistrationv1.ValidatingWebhookConfiguration{}] = cache.ByObject{Field: named(w.configuration)}
 	o.Cache.ByObject[&apiextensionsv1.CustomResourceDefinition{}] = cache.ByObject{Field: named(w.definition), Transform: stripDefinition}
+}
+
+// webhookServer is controller-runtime's server but for its end: that one waits for connections over which nothing came yet,
+// of which the API server may have one, for longer than a process may take.
+type webhookServer struct {
+	webhook.Server
+	address     string
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	started     atomic.Bool
+}
+
+// webhookLinger is how long answers that are under way may take when the server ends.
+const webhookLinger = time.Second
+
+// Start serves until the context ends.
+func (s *webhookServer) Start(ctx context.Context) error {
+	l, err := tls.Listen("tcp", s.address, &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}, GetCertificate: s.certificate})
+	if err != nil {
+		return fmt.Errorf("listening for the API server's questions: %w", err)
+	}
+	server := &http.Server{Handler: s.WebhookMux(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 1 << 20}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), webhookLinger)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+	}()
+	s.started.Store(true)
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("answering the API server's questions: %w", err)
+	}
+	<-ended
+	return nil
+}
+
+// StartedChecker is a health check: whether the server listens.
+func (s *webhookServer) StartedChecker() healthz.Checker {
+	return func(*http.Request) error {
+		if !s.started.Load() {
+			return errors.New("the webhooks are not served yet")
+		}
+		return nil
+	}
 }
 
 func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }

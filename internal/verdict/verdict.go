@@ -35,11 +35,12 @@ const (
 	InvalidRequest Reason = "InvalidRequest"
 	// Deleting: the Service is being deleted, so it gets nothing new.
 	Deleting Reason = "ServiceDeleting"
-	// AddressConflict: another Service held the address earlier, so this one lost it.
+	// AddressConflict: two Services had an address, and the one that had it later lost it. Told once to both.
 	AddressConflict Reason = "AddressConflict"
 	// Orphaned: the address is in no pool any more and no other one is to be had, so it is kept for a time of grace.
 	Orphaned Reason = "AddressOrphaned"
-	// Cleared: the address was in no pool any more, no other one was to be had, and the time of grace is over.
+	// Cleared: the address was in no pool any more, no other one was to be had, and the time of grace is over. Told once; what
+	// stands is the reason why there is no other one.
 	Cleared Reason = "AddressCleared"
 	// AddressExcluded: the requested address is one that the pool's AddressPolicy never gives.
 	AddressExcluded Reason = "AddressExcluded"
@@ -63,6 +64,9 @@ const (
 	// PoolNotNeeded: the pool has addresses to give, but the Service has what it needs from another one.
 	PoolNotNeeded Reason = "PoolNotNeeded"
 )
+
+// DeprecatedAnnotation: an annotation of the Service has a former name, by which it still counts.
+const DeprecatedAnnotation Reason = "DeprecatedAnnotation"
 
 // Reasons for a problem in a configuration object.
 const (
