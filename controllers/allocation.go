@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -52,17 +54,18 @@ type Allocation struct {
 	Writers     int                   // how many statuses are written at the same time, at least 1
 	Now         func() time.Time
 
-	watchdog *watchdog.Watchdog
-	metrics  *allocationMetrics
-	telling  *telling
-	synced   atomic.Bool                             // the informers have shown everything once
-	leads    bool                                    // in this term the cache was caught up
-	term     int                                     // of the lease
-	policy   *policy.Policy                          // last compiled, so that bad objects keep their last good value
-	problems problemLog                              // what was told
-	waiting  map[types.UID]time.Time                 // since when Services have been seen without an address
-	written  map[types.NamespacedName]corev1.Service // own writes that the informer has not shown yet
-	counted  map[types.UID]*v1beta1.IPAddressPool    // the same
+	watchdog     *watchdog.Watchdog
+	metrics      *allocationMetrics
+	telling      *telling
+	serviceCIDRs bool                                    // the API server has objects of this kind
+	synced       atomic.Bool                             // the informers have shown everything once
+	leads        bool                                    // in this term the cache was caught up
+	term         int                                     // of the lease
+	policy       *policy.Policy                          // last compiled, so that bad objects keep their last good value
+	problems     problemLog                              // what was told
+	waiting      map[types.UID]time.Time                 // since when Services have been seen without an address
+	written      map[types.NamespacedName]corev1.Service // own writes that the informer has not shown yet
+	counted      map[types.UID]*v1beta1.IPAddressPool    // the same
 }
 
 // everything is the one thing that is ever queued.
@@ -96,6 +99,12 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 	}
 	for _, o := range kinds {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
+	}
+	kinds = append(kinds, &corev1.Node{})
+	b = b.Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(enqueueEverything), builder.WithPredicates(networksChange()))
+	if a.serviceCIDRs = servesServiceCIDRs(m.GetRESTMapper()); a.serviceCIDRs {
+		kinds = append(kinds, &networkingv1.ServiceCIDR{})
+		b = b.Watches(&networkingv1.ServiceCIDR{}, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}
 	return errors.Join(b.Complete(a), m.AddHealthzCheck("allocation", a.watchdog.Check), m.Add(everywhere(a.telling.run)), m.Add(everywhere(func(ctx context.Context) error {
 		if err := watch(ctx, m.GetCache(), kinds, nil); err != nil {
@@ -152,8 +161,13 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	compiled.add(strange)
 	a.policy = compiled.policy
-	a.problems.tell(compiled, a.Log, a.Events)
 	a.State.tell(compiled.problems)
+	networks, err := clusterNetworks(ctx, a.Client, a.serviceCIDRs)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	compiled.problems = append(compiled.problems, a.policy.Overlaps(networks)...)
+	a.problems.tell(compiled, a.Log, a.Events)
 
 	services, err := a.observe(ctx)
 	if err != nil {

@@ -17,11 +17,11 @@ type configMetrics struct {
 	stale  bool // an object is bad, so that what it was before, or a part of it, is in force instead
 }
 
-// configMetricsOf judges by the problems. That an object is named which does not exist makes nothing stale.
+// configMetricsOf judges by the problems. One that only warns makes nothing stale.
 func configMetricsOf(problems []policy.Problem) configMetrics {
 	out := configMetrics{loaded: true}
 	for _, p := range problems {
-		out.stale = out.stale || p.Reason != verdict.UnknownReference
+		out.stale = out.stale || !p.Reason.Warns()
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -24,7 +25,7 @@ import (
 func NewScheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, discoveryv1.AddToScheme, admissionregistrationv1.AddToScheme, apiextensionsv1.AddToScheme,
+		corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, admissionregistrationv1.AddToScheme, apiextensionsv1.AddToScheme,
 		v1beta1.AddToScheme, v1beta2.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
@@ -116,14 +117,14 @@ func stripEndpointSlice(in any) (any, error) {
 	return s, nil
 }
 
-// stripNode keeps labels, taints, conditions and addresses.
+// stripNode keeps labels, taints, conditions, addresses and pod CIDRs.
 func stripNode(in any) (any, error) {
 	n, ok := in.(*corev1.Node)
 	if !ok {
 		return in, nil
 	}
 	n.ManagedFields, n.Annotations = nil, nil
-	n.Spec = corev1.NodeSpec{Taints: n.Spec.Taints, Unschedulable: n.Spec.Unschedulable}
+	n.Spec = corev1.NodeSpec{Taints: n.Spec.Taints, Unschedulable: n.Spec.Unschedulable, PodCIDRs: n.Spec.PodCIDRs}
 	conditions := n.Status.Conditions[:0]
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady || c.Type == corev1.NodeNetworkUnavailable {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/speaker/layer2"
@@ -98,6 +100,7 @@ func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 	s.counts("first-pool", 1, 49, 0, 0)
 	s.state("controller", "poolReconcilerValid", "Valid", "")
 	s.claimsWithTheRealRights()
+	s.elsewhereWithTheRealRights()
 	c.again()
 	for name, before := range versions {
 		if now := s.get(name).ResourceVersion; now != before {
@@ -162,6 +165,42 @@ func (s *story) claimsWithTheRealRights() {
 	s.delete(hold)
 	s.delete(keep)
 	claimed("172.25.254.51") // until its hour is over
+}
+
+// elsewhereWithTheRealRights sees what is outside the configuration namespace told once, and what is in it not at all.
+func (s *story) elsewhereWithTheRealRights() {
+	s.t.Helper()
+	inHome := &v1beta1.Community{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: "here"}}
+	s.create(inHome,
+		&v1beta1.Community{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "lost"}},
+		&v1beta2.BGPPeer{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "lost"}, Spec: v1beta2.BGPPeerSpec{MyASN: 1, PeerASN: 2, PeerAddress: "192.0.2.1"}})
+	limited, err := client.New(as("metallb-system/fairlead-controller"), client.Options{Scheme: s.admin.Scheme()})
+	s.ok(err)
+	var r recorder
+	e := &Elsewhere{Uncached: limited, Events: &r, Log: slog.New(slog.NewTextHandler(&libraryLogs, nil)), Namespace: s.config, every: 50 * time.Millisecond}
+	stop := s.background(e.Start)
+	told := map[string]int{}
+	s.eventually(func() string {
+		for _, x := range r.take() {
+			told[x.note]++
+		}
+		for _, kind := range []string{"Community", "BGPPeer"} {
+			if told[kind+` "lost" in namespace "default" has no effect: Fairlead reads its configuration in namespace "metallb-system" only: create it there and delete it here`] == 0 {
+				return fmt.Sprintf("told are %v", told)
+			}
+		}
+		return ""
+	})
+	time.Sleep(200 * time.Millisecond)
+	s.ok(stop())
+	for _, x := range r.take() {
+		told[x.note]++
+	}
+	for note, n := range told {
+		if n != 1 || strings.Contains(note, `in namespace "metallb-system" has`) {
+			s.t.Errorf("told %d times: %s", n, note)
+		}
+	}
 }
 
 func configurationState(namespace, name string) client.Object {

@@ -204,3 +204,31 @@ func TestSteadyState(t *testing.T) {
 		t.Error("not even the lease is renewed: the test sees no writes at all")
 	}
 }
+
+// TestAPoolOverTheClustersOwnNetworks is told on the pool, once, and is in force.
+func TestAPoolOverTheClustersOwnNetworks(t *testing.T) {
+	s := newStory(t)
+	s.create(s.pool("first-pool", "192.0.2.64/26"), s.service("a"))
+	c := s.start(settings{})
+	s.gets("a", "192.0.2.64")
+	s.toldOf(s.config, "IPAddressPool", "first-pool")
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "over-a-pool"}, Spec: corev1.NodeSpec{PodCIDR: "192.0.2.0/25", PodCIDRs: []string{"192.0.2.0/25"}}}
+	s.create(node)
+	pods := `Warning OverlapsCluster IPAddressPool "first-pool" has addresses that are in use otherwise: 192.0.2.0-192.0.2.127 is a node's pod CIDR (Node "over-a-pool"): take them out of spec.addresses`
+	s.toldOf(s.config, "IPAddressPool", "first-pool", pods)
+	c.again()
+	s.merge(node, `{"metadata":{"labels":{"a":"b"}}}`)
+	c.again()
+	s.toldOf(s.config, "IPAddressPool", "first-pool", pods)
+	s.state("controller", "poolReconcilerValid", "Valid", "")
+	s.create(s.pool("second-pool", "10.96.255.0/24"))
+	s.toldOf(s.config, "IPAddressPool", "second-pool", `Warning OverlapsCluster IPAddressPool "second-pool" has addresses that are in use otherwise: 10.96.0.0-10.96.255.255 is a Service CIDR (ServiceCIDR "kubernetes"): take them out of spec.addresses`)
+	s.create(s.service("b"))
+	s.gets("b", "192.0.2.65")
+	s.delete(node)
+	for line := range strings.Lines(strings.Join(c.complaints(), "")) {
+		if !strings.Contains(line, "OverlapsCluster") {
+			t.Errorf("the log complains: %s", line)
+		}
+	}
+}

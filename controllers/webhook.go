@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -33,6 +35,8 @@ type Validation struct {
 	Class     string // of the Services served; "" for those without a class
 	Protect   Protection
 	Now       func() time.Time
+	// ServiceCIDRs: the API server has objects of this kind.
+	ServiceCIDRs bool
 }
 
 // Handle answers one question.
@@ -95,7 +99,7 @@ func (v *Validation) ending(ctx context.Context, name string) (bool, error) {
 // foresee compiles the configuration as it is and as it would be, and decides for all Services by both. Neither knows of
 // values from before: a fault is told, not bridged.
 func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte) error {
-	now, err := configurationObjects(ctx, v.Uncached, v.Namespace)
+	now, err := v.objects(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,15 +107,35 @@ func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte)
 	if err != nil || !ok {
 		return err
 	}
+	networks, err := clusterNetworks(ctx, v.Client, v.ServiceCIDRs)
+	if err != nil {
+		return err
+	}
 	before, problems := policy.Compile(now, nil)
-	p.before = problems
+	p.before = append(problems, before.Overlaps(networks)...)
 	after, problems := policy.Compile(then, nil)
-	p.after = problems
-	if v.Protect == ProtectOff || p.object.Kind == "L2Advertisement" { // which no address depends on
-		return nil
+	p.after = append(problems, after.Overlaps(networks)...)
+	if v.Protect == ProtectOff || !slices.Contains([]string{"IPAddressPool", "AddressPolicy", "AddressReservation"}, p.object.Kind) {
+		return nil // no address depends on it
 	}
 	p.consequences, err = v.consequences(ctx, before, after)
 	return err
+}
+
+// objects reads all configuration objects. The Secrets that BGPPeers name are not for the webhooks to read.
+func (v *Validation) objects(ctx context.Context) (policy.Objects, error) {
+	out, err := configurationObjects(ctx, v.Uncached, v.Namespace)
+	if err != nil {
+		return out, err
+	}
+	var peers v1beta2.BGPPeerList
+	var ads v1beta1.BGPAdvertisementList
+	var profiles v1beta1.BFDProfileList
+	var communities v1beta1.CommunityList
+	err = listAll(ctx, v.Uncached, v.Namespace, &peers, &ads, &profiles, &communities)
+	out.BGPPeers, out.BGPAdvertisements, out.BFDProfiles, out.Communities = peers.Items, ads.Items, profiles.Items, communities.Items
+	out.SecretsUnread = true
+	return out, err
 }
 
 // consequences decides for the running Services by both policies. It counts as lost what a Service would keep for the
@@ -141,8 +165,7 @@ func (v *Validation) consequences(ctx context.Context, before, after *policy.Pol
 }
 
 // replaced returns the objects with the candidate in the place of the one of its kind and name, or without that one
-// where the candidate is empty. It returns false for a kind that policy does not compile: BGPPeer, BGPAdvertisement,
-// BFDProfile and Community, for which only the rule about namespaces holds until it does.
+// where the candidate is empty. It returns false for a kind that policy does not compile.
 func replaced(o policy.Objects, ref policy.Ref, candidate []byte) (policy.Objects, bool, error) {
 	var err error
 	switch ref.Kind {
@@ -154,6 +177,14 @@ func replaced(o policy.Objects, ref policy.Ref, candidate []byte) (policy.Object
 		o.AddressPolicies, err = replace(o.AddressPolicies, ref, candidate)
 	case "AddressReservation":
 		o.AddressReservations, err = replace(o.AddressReservations, ref, candidate)
+	case "BGPPeer":
+		o.BGPPeers, err = replace(o.BGPPeers, ref, candidate)
+	case "BGPAdvertisement":
+		o.BGPAdvertisements, err = replace(o.BGPAdvertisements, ref, candidate)
+	case "BFDProfile":
+		o.BFDProfiles, err = replace(o.BFDProfiles, ref, candidate)
+	case "Community":
+		o.Communities, err = replace(o.Communities, ref, candidate)
 	default:
 		return o, false, nil
 	}

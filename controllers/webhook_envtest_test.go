@@ -219,6 +219,24 @@ func TestTheAPIServerAsksTheWebhooks(t *testing.T) {
 	s.warned(s.user.Create(s.ctx, &v1beta1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: "l2"}, Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"later"}}}),
 		`L2Advertisement "l2" names pool "later", which does not exist: create it or correct the name`)
 
+	// A pool over the cluster's own networks is told, and stored.
+	s.warned(s.user.Create(s.ctx, s.pool("over-services", "10.96.255.0/25"), client.DryRunAll),
+		`IPAddressPool "over-services" has addresses that are in use otherwise: 10.96.0.0-10.96.255.255 is a Service CIDR (ServiceCIDR "kubernetes"): take them out of spec.addresses`)
+
+	// The BGP kinds, and a BFDProfile that is in use.
+	named := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: s.config, Name: name} }
+	s.refused(s.user.Create(s.ctx, &v1beta2.BGPPeer{ObjectMeta: named("bad"), Spec: v1beta2.BGPPeerSpec{MyASN: 64500, PeerASN: 64501, PeerAddress: "router"}}),
+		refusal+`BGPPeer "bad", spec.peerAddress: "router" is not an IP address`)
+	s.refused(s.user.Create(s.ctx, &v1beta1.BGPAdvertisement{ObjectMeta: named("bad"), Spec: v1beta1.BGPAdvertisementSpec{Communities: []string{"1:99999"}}}),
+		refusal+`BGPAdvertisement "bad", spec.communities[0]: "1:99999" is not a community: want NUMBER:NUMBER, each from 0 to 65535, or large:NUMBER:NUMBER:NUMBER`)
+	s.refused(s.user.Create(s.ctx, &v1beta1.Community{ObjectMeta: named("bad"), Spec: v1beta1.CommunitySpec{Communities: []v1beta1.CommunityAlias{{Name: "x", Value: "1:2:3"}}}}),
+		refusal+`Community "bad", spec.communities[0].value: "1:2:3" is not a community: want NUMBER:NUMBER, each from 0 to 65535, or large:NUMBER:NUMBER:NUMBER`)
+	fast := &v1beta1.BFDProfile{ObjectMeta: named("fast")}
+	s.warned(s.user.Create(s.ctx, fast))
+	s.warned(s.user.Create(s.ctx, &v1beta2.BGPPeer{ObjectMeta: named("good"), Spec: v1beta2.BGPPeerSpec{MyASN: 64500, PeerASN: 64501, PeerAddress: "192.0.2.1", BFDProfile: "fast"}}))
+	s.refused(s.user.Delete(s.ctx, fast), `admission webhook "deletion.fairlead.io" denied the request: `+
+		`BFDProfile "fast" is in use, and would be missing: BGPPeer "good" names BFDProfile "fast", which does not exist: create it or correct spec.bfdProfile`)
+
 	// A change that would disturb running Services; --dry-run=server shows the same and changes nothing.
 	for i := range 12 {
 		s.runs(fmt.Sprintf("s%02d", i), "172.25.254.50") // they may not share it, so one alone has it

@@ -100,13 +100,15 @@ func (p proposal) inUse() string {
 // faults sorts what would be wrong into what the proposal is refused for and what the user is only warned of. It is
 // refused for what is wrong with the object itself and for what it would make wrong with another one. It is not refused
 // for what was wrong before, so that a label can be set on an object that was bad already; nor for a name that refers
-// to nothing, since manifests come in any order.
+// to nothing, since manifests come in any order. A BFDProfile is not deleted while a BGPPeer names it, as with MetalLB.
 func (p proposal) faults() (refused, warned []string) {
 	for _, x := range p.after {
 		own, known := same(x.Object, p.object), p.known(x)
 		switch {
 		case !own && known:
-		case known, x.Reason == verdict.UnknownReference, p.operation == admissionv1.Delete:
+		case p.operation == admissionv1.Delete && p.object.Kind == "BFDProfile" && x.Reason == verdict.UnknownReference && !p.allowDisruption:
+			refused = append(refused, fmt.Sprintf("%s is in use, and would be missing: %s", p.object, x.Message))
+		case known, x.Reason.Warns(), p.operation == admissionv1.Delete:
 			warned = append(warned, x.Message)
 		default:
 			refused = append(refused, x.Message)

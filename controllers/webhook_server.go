@@ -128,6 +128,7 @@ func (w *Webhooks) SetUp(m ctrl.Manager) error {
 	m.GetWebhookServer().Register(validatePath, &webhook.Admission{Handler: &Validation{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Log: w.Log,
 		Namespace: w.Namespace, Class: w.Class, Protect: w.Protect, Now: w.Now,
+		ServiceCIDRs: servesServiceCIDRs(m.GetRESTMapper()),
 	}})
 	convert, err := conversions(m.GetScheme())
 	if err != nil {

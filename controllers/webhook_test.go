@@ -14,6 +14,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,6 +64,14 @@ func TestValidation(t *testing.T) {
 	yes := metav1.Now()
 	first := poolOf(meta1("first-pool"), "172.25.254.50-172.25.254.59")
 	notLabel := metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}}}
+	peer := &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: meta1("peer"), Spec: v1beta2.BGPPeerSpec{MyASN: 64500, PeerASN: 64501, PeerAddress: "192.0.2.1"}}
+	guarded, signed := peer.Spec, peer.Spec
+	guarded.BFDProfile, signed.PasswordSecret.Name = "fast", "key"
+	fast := &v1beta1.BFDProfile{TypeMeta: metav1.TypeMeta{Kind: "BFDProfile"}, ObjectMeta: meta1("fast")}
+	one, short := uint32(1), int32(24)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.1.0/24"}}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+		{Type: corev1.NodeInternalIP, Address: "172.25.254.50"}, {Type: corev1.NodeExternalIP, Address: "172.25.254.50"}, {Type: corev1.NodeHostName, Address: "n1"},
+	}}}
 	const use = `IPAddressPool "first-pool" is in use, and deleting it would disturb running Services: Service default/huazi loses 172.25.254.50: ` +
 		`delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`
 	for name, c := range map[string]struct {
@@ -89,16 +98,31 @@ func TestValidation(t *testing.T) {
 		"an overlap gets smaller": {
 			world: []client.Object{first, poolOf(younger(meta1("p")), "172.25.254.58-172.25.254.60")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50-172.25.254.58"),
 		},
-		"another object is bad":             {world: []client.Object{poolOf(meta1("bad"), "x")}, new: first},
-		"a bad object's label changes":      {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(allowing(meta1("bad")), "x"), warnings: []string{`IPAddressPool "bad", spec.addresses[0]: "x" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`}},
-		"a bad object gets worse":           {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(meta1("bad"), "y"), refusal: `IPAddressPool "bad", spec.addresses[0]: "y" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`},
-		"a bad object is mended":            {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(meta1("bad"), "172.25.254.1/32")},
-		"a selector of namespaces":          {new: &v1beta1.IPAddressPool{TypeMeta: metav1.TypeMeta{Kind: "IPAddressPool"}, ObjectMeta: meta1("p"), Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"172.25.254.1/32"}, AllocateTo: &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{notLabel}}}}, refusal: `IPAddressPool "p", spec.serviceAllocation.namespaceSelectors[0]: "Near" is not a valid label selector operator`},
-		"an advertisement's selector":       {new: &v1beta1.L2Advertisement{TypeMeta: metav1.TypeMeta{Kind: "L2Advertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{NodeSelectors: []metav1.LabelSelector{notLabel}}}, refusal: `L2Advertisement "a", spec.nodeSelectors[0]: "Near" is not a valid label selector operator`},
-		"an advertisement before its pool":  {new: &v1beta1.L2Advertisement{TypeMeta: metav1.TypeMeta{Kind: "L2Advertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"p"}}}, warnings: []string{`L2Advertisement "a" names pool "p", which does not exist: create it or correct the name`}},
-		"an AddressPolicy's delay":          {new: &v1alpha1.AddressPolicy{TypeMeta: metav1.TypeMeta{Kind: "AddressPolicy"}, ObjectMeta: meta1("a"), Spec: v1alpha1.AddressPolicySpec{ReuseDelay: &metav1.Duration{Duration: -time.Second}}}, refusal: `AddressPolicy "a", spec.reuseDelay: -1s is negative`},
-		"an AddressReservation of nothing":  {new: &v1alpha1.AddressReservation{TypeMeta: metav1.TypeMeta{Kind: "AddressReservation"}, ObjectMeta: meta1("a"), Spec: v1alpha1.AddressReservationSpec{Service: &v1alpha1.ServiceReference{Namespace: "default", Name: "huazi"}}}, refusal: `AddressReservation "a": set either spec.address or spec.pool`},
-		"a BGP kind":                        {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: meta1("a")}},
+		"another object is bad":               {world: []client.Object{poolOf(meta1("bad"), "x")}, new: first},
+		"a bad object's label changes":        {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(allowing(meta1("bad")), "x"), warnings: []string{`IPAddressPool "bad", spec.addresses[0]: "x" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`}},
+		"a bad object gets worse":             {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(meta1("bad"), "y"), refusal: `IPAddressPool "bad", spec.addresses[0]: "y" is neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.10-192.0.2.20`},
+		"a bad object is mended":              {world: []client.Object{poolOf(meta1("bad"), "x")}, old: poolOf(meta1("bad"), "x"), new: poolOf(meta1("bad"), "172.25.254.1/32")},
+		"a selector of namespaces":            {new: &v1beta1.IPAddressPool{TypeMeta: metav1.TypeMeta{Kind: "IPAddressPool"}, ObjectMeta: meta1("p"), Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"172.25.254.1/32"}, AllocateTo: &v1beta1.ServiceAllocation{NamespaceSelectors: []metav1.LabelSelector{notLabel}}}}, refusal: `IPAddressPool "p", spec.serviceAllocation.namespaceSelectors[0]: "Near" is not a valid label selector operator`},
+		"an advertisement's selector":         {new: &v1beta1.L2Advertisement{TypeMeta: metav1.TypeMeta{Kind: "L2Advertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{NodeSelectors: []metav1.LabelSelector{notLabel}}}, refusal: `L2Advertisement "a", spec.nodeSelectors[0]: "Near" is not a valid label selector operator`},
+		"an advertisement before its pool":    {new: &v1beta1.L2Advertisement{TypeMeta: metav1.TypeMeta{Kind: "L2Advertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"p"}}}, warnings: []string{`L2Advertisement "a" names pool "p", which does not exist: create it or correct the name`}},
+		"an AddressPolicy's delay":            {new: &v1alpha1.AddressPolicy{TypeMeta: metav1.TypeMeta{Kind: "AddressPolicy"}, ObjectMeta: meta1("a"), Spec: v1alpha1.AddressPolicySpec{ReuseDelay: &metav1.Duration{Duration: -time.Second}}}, refusal: `AddressPolicy "a", spec.reuseDelay: -1s is negative`},
+		"an AddressReservation of nothing":    {new: &v1alpha1.AddressReservation{TypeMeta: metav1.TypeMeta{Kind: "AddressReservation"}, ObjectMeta: meta1("a"), Spec: v1alpha1.AddressReservationSpec{Service: &v1alpha1.ServiceReference{Namespace: "default", Name: "huazi"}}}, refusal: `AddressReservation "a": set either spec.address or spec.pool`},
+		"a good BGPPeer":                      {new: peer},
+		"a BGPPeer without an AS":             {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: meta1("p"), Spec: v1beta2.BGPPeerSpec{PeerASN: 64501, PeerAddress: "192.0.2.1"}}, refusal: `BGPPeer "p", spec.myASN: set the AS number of this end, 1 to 4294967295`},
+		"a second session":                    {world: []client.Object{peer}, new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: younger(meta1("q")), Spec: peer.Spec}, refusal: `BGPPeer "q" has the same neighbor 192.0.2.1 as the older BGPPeer "peer", whose session alone is held where both select a node: remove one of the two, or keep their spec.nodeSelectors apart`},
+		"a peer before its profile":           {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: meta1("p"), Spec: guarded}, warnings: []string{`BGPPeer "p" names BFDProfile "fast", which does not exist: create it or correct spec.bfdProfile`}},
+		"a peer's Secret is not ours to read": {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: meta1("p"), Spec: signed}},
+		"a BFDProfile out of bounds":          {new: &v1beta1.BFDProfile{TypeMeta: metav1.TypeMeta{Kind: "BFDProfile"}, ObjectMeta: meta1("b"), Spec: v1beta1.BFDProfileSpec{DetectMultiplier: &one}}, refusal: `BFDProfile "b", spec.detectMultiplier: 1 is not from 2 to 255`},
+		"a BFDProfile in use is deleted":      {world: []client.Object{fast, &v1beta2.BGPPeer{ObjectMeta: meta1("p"), Spec: guarded}}, old: fast, refusal: `BFDProfile "fast" is in use, and would be missing: BGPPeer "p" names BFDProfile "fast", which does not exist: create it or correct spec.bfdProfile`},
+		"a BFDProfile in use may go":          {world: []client.Object{fast, &v1beta2.BGPPeer{ObjectMeta: meta1("p"), Spec: guarded}}, old: &v1beta1.BFDProfile{TypeMeta: fast.TypeMeta, ObjectMeta: allowing(meta1("fast"))}, warnings: []string{`BGPPeer "p" names BFDProfile "fast", which does not exist: create it or correct spec.bfdProfile`}},
+		"a BFDProfile that nobody names":      {world: []client.Object{fast, peer}, old: fast},
+		"an aggregate with serviceSelectors":  {new: &v1beta1.BGPAdvertisement{TypeMeta: metav1.TypeMeta{Kind: "BGPAdvertisement"}, ObjectMeta: meta1("a"), Spec: v1beta1.BGPAdvertisementSpec{AggregationLength: &short, ServiceSelectors: []metav1.LabelSelector{{}}}}, refusal: `BGPAdvertisement "a": spec.serviceSelectors needs a route for each address: leave aggregationLength at 32 and aggregationLengthV6 at 128`},
+		"a community that is none":            {new: &v1beta1.Community{TypeMeta: metav1.TypeMeta{Kind: "Community"}, ObjectMeta: meta1("c"), Spec: v1beta1.CommunitySpec{Communities: []v1beta1.CommunityAlias{{Name: "x", Value: "1:99999"}}}}, refusal: `Community "c", spec.communities[0].value: "1:99999" is not a community: want NUMBER:NUMBER, each from 0 to 65535, or large:NUMBER:NUMBER:NUMBER`},
+		"a pool over a node":                  {world: []client.Object{node}, new: first, warnings: []string{`IPAddressPool "first-pool" has addresses that are in use otherwise: 172.25.254.50 is the address of a node (Node "n1"): take them out of spec.addresses`}},
+		"a pool over pods and Services": {world: []client.Object{node, &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16", "fd00:10:96::/112"}}}}, new: poolOf(meta1("p"), "10.96.255.0/24", "10.244.1.0/25"), warnings: []string{
+			`IPAddressPool "p" has addresses that are in use otherwise: 10.244.1.0-10.244.1.255 is a node's pod CIDR (Node "n1"): take them out of spec.addresses`,
+			`IPAddressPool "p" has addresses that are in use otherwise: 10.96.0.0-10.96.255.255 is a Service CIDR (ServiceCIDR "kubernetes"): take them out of spec.addresses`}},
+		"another pool is over a node":       {world: []client.Object{node, first}, new: poolOf(meta1("p"), "192.0.2.0/24")},
 		"created elsewhere":                 {new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), refusal: `IPAddressPool "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
 		"a BGP kind created elsewhere":      {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}}, refusal: `BGPPeer "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
 		"changed elsewhere":                 {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "y"), warnings: []string{`IPAddressPool "p" in namespace "default" has no effect: Fairlead reads its configuration in namespace "metallb-system" only`}},
@@ -140,7 +164,7 @@ func TestValidation(t *testing.T) {
 				}
 			}
 			reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(c.world...).WithInterceptorFuncs(functions).Build()
-			v := &Validation{Client: reader, Uncached: reader, Log: slog.New(slog.DiscardHandler), Namespace: home, Protect: c.protect, Now: time.Now}
+			v := &Validation{Client: reader, Uncached: reader, Log: slog.New(slog.DiscardHandler), Namespace: home, Protect: c.protect, Now: time.Now, ServiceCIDRs: true}
 			got := v.Handle(t.Context(), question(t, c.old, c.new))
 			refusal := ""
 			if !got.Allowed {

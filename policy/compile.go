@@ -99,6 +99,7 @@ func (c *compiler) pool(o *v1beta1.IPAddressPool, last *Policy) Pool {
 	pool := Pool{
 		Name:                  o.Name,
 		UID:                   string(o.UID),
+		namespace:             o.Namespace,
 		AutoAssign:            o.Spec.AutoAssign == nil || *o.Spec.AutoAssign,
 		AvoidBuggyIPs:         o.Spec.AvoidBuggyIPs,
 		CrossNamespaceSharing: o.Annotations[AnnotationCrossNamespaceSharing] == "true",

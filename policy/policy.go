@@ -51,8 +51,9 @@ type Pool struct {
 	// Rules is the AddressPolicy that the pool obeys, or nil.
 	Rules *AddressPolicy
 
-	declared []Range // as the object has them, before overlaps were settled
-	v4, v6   Space
+	namespace string  // of the object
+	declared  []Range // as the object has them, before overlaps were settled
+	v4, v6    Space
 }
 
 // Tenants says who may draw from a pool: a Service in one of the namespaces, if any are given, that matches one of the

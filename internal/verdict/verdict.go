@@ -90,11 +90,13 @@ const (
 	UnusableSecret Reason = "UnusableSecret"
 	// NoEffect: a value is given that changes nothing.
 	NoEffect Reason = "NoEffect"
+	// OverlapsCluster: a pool has addresses of nodes, of pods or of Services' cluster IPs.
+	OverlapsCluster Reason = "OverlapsCluster"
 )
 
 // Warns says whether a problem of this reason leaves the object in force as it stands, as far as it can be: it is told,
 // but nothing is stale and no change is refused for it.
-func (r Reason) Warns() bool { return r == UnknownReference || r == NoEffect }
+func (r Reason) Warns() bool { return r == UnknownReference || r == NoEffect || r == OverlapsCluster }
 
 // Reasons for the conditions of an AddressPolicy and an AddressReservation, beside those for problems and allocations.
 const (
@@ -143,7 +145,7 @@ const (
 	AdvertisementWaits Reason = "AdvertisementWaits"
 )
 
-// Reasons that only the check of manifests gives, beside those for problems.
+// Reasons that the check of manifests gives, beside those for problems.
 const (
 	// InvalidManifest: the text is no YAML, no Kubernetes object, or not what the kind's schema asks for.
 	InvalidManifest Reason = "InvalidManifest"

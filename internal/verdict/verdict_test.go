@@ -3,7 +3,7 @@ package verdict
 import "testing"
 
 func TestWarns(t *testing.T) {
-	for reason, want := range map[Reason]bool{UnknownReference: true, NoEffect: true, InvalidValue: false, UnusableSecret: false, ConflictingAdvertisements: false, DuplicatePeer: false} {
+	for reason, want := range map[Reason]bool{UnknownReference: true, NoEffect: true, OverlapsCluster: true, InvalidValue: false, UnusableSecret: false, ConflictingAdvertisements: false, DuplicatePeer: false} {
 		if reason.Warns() != want {
 			t.Errorf("%s only warns: %v", reason, !want)
 		}
