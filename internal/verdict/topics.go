@@ -50,9 +50,10 @@ func addresses() []Doc {
 			"Ask for another address. To share it, both need the same metallb.io/allow-shared-ip, different ports, and both externalTrafficPolicy Cluster or the same pods.", explain},
 		{InvalidRequest, "The Service's own fields or annotations contradict each other or do not parse.", "Correct what the message names.", showService},
 		{Deleting, "The Service is being deleted and waits for a finalizer, so that it gets nothing new.", "Nothing; if it never goes, look who has to remove the finalizer.", showService},
-		{AddressConflict, "Two Services showed the same address; the one that was assigned it earlier keeps it, and this one lost it.", "Nothing: it gets another address, if there is one. Tell those who use the old one.", explain},
+		{AddressConflict, "Two Services showed the same address; the one that was assigned it earlier keeps it, and the other one lost it. Told once, on both.", "Nothing: it gets another address, if there is one. Tell those who use the old one.", explain},
 		{Orphaned, "The Service's address is in no pool any more, and no other one is to be had; it keeps it for a time of grace (`--orphan-grace`).", "Put the address back into a pool, or give the Service another pool, before the time is over.", pools},
-		{Cleared, "The Service's address was in no pool any more, no other one was to be had, and the time of grace is over.", "Add a pool that the Service may draw from.", pools},
+		{DeprecatedAnnotation, "An annotation of the Service has a former name (`metallb.universe.tf/`), by which it still counts.", "Rename it as the message says.", showService},
+		{Cleared, "The Service's address was in no pool any more, no other one was to be had, and the time of grace is over. Told once; the condition says why there is no other one.", "Add a pool that the Service may draw from.", pools},
 		{AddressExcluded, "The address that the Service asks for is excluded by the AddressPolicy that its pool obeys.", "Ask for another one, or take it out of the policy's spec.exclude.", policies},
 		{AddressReserved, "The address that the Service asks for is held for another Service: by an AddressReservation, by an AddressClaim, or by the retain of an AddressPolicy.",
 			"Ask for another one, or delete what holds it.", reservations},
@@ -101,6 +102,7 @@ func problems() []Doc {
 		{DuplicatePeer, "Two BGPPeers are for one neighbor on one node; the older one has the session.", "Remove one of the two, or keep their nodeSelectors apart.", peers},
 		{ConflictingAdvertisements, "Two BGPAdvertisements give one route different values; the older one decides.", "Make the values the same, or let the two differ in pools, peers or nodes.", ads},
 		{UnusableSecret, "The Secret that is named is not of the type or has not the key that is needed.", "Make it of type kubernetes.io/basic-auth with the key password.", peers},
+		{OverlapsCluster, "A pool has addresses that the cluster itself uses: of nodes, of pods or of Services' cluster IPs.", "Take them out of the pool, unless you know better.", pools},
 		{NoEffect, "A value is given that changes nothing.", "Remove it, or do as the message says.", object},
 	}
 }
