@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -144,16 +145,20 @@ func (m *allocationMetrics) Collect(ch chan<- prometheus.Metric) {
 
 // announcingMetrics show what this node announces.
 type announcingMetrics struct {
-	now       atomic.Pointer[announces]
-	node      string
-	config    configDescs
-	announced *prometheus.Desc
+	now        atomic.Pointer[announces]
+	node       string
+	config     configDescs
+	announced  *prometheus.Desc
+	candidates *prometheus.Desc
+	takeOvers  prometheus.Counter
+	duration   prometheus.Histogram
 }
 
 // announces is what a node announces. It is never changed.
 type announces struct {
-	config configMetrics
-	told   map[told]struct{}
+	config     configMetrics
+	told       map[told]struct{}
+	candidates map[netip.Addr]int
 }
 
 func newAnnouncingMetrics(node string) *announcingMetrics {
@@ -162,6 +167,16 @@ func newAnnouncingMetrics(node string) *announcingMetrics {
 		config: newConfigDescs(),
 		announced: prometheus.NewDesc("metallb_speaker_announced", "Addresses of Services that this node announces",
 			[]string{"service", "protocol", "node", "ip"}, nil),
+		candidates: prometheus.NewDesc("fairlead_layer2_candidates",
+			"Nodes that may announce an address which this node announces, itself included; at most 3 are counted", []string{"ip"}, nil),
+		takeOvers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_layer2_takeovers_total", Help: "Addresses of Services that this node has taken over from another one",
+		}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "fairlead_layer2_takeover_duration_seconds",
+			Help:    "From when this node noticed that it has to take addresses over until it has announced all of them",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14), // to 8 s
+		}),
 	}
 	m.show(announces{})
 	return m
@@ -170,10 +185,21 @@ func newAnnouncingMetrics(node string) *announcingMetrics {
 // show replaces what is shown.
 func (m *announcingMetrics) show(now announces) { m.now.Store(&now) }
 
+// took notes that addresses were taken over, if any, in some time.
+func (m *announcingMetrics) took(addresses int, in time.Duration) {
+	if addresses > 0 {
+		m.takeOvers.Add(float64(addresses))
+		m.duration.Observe(in.Seconds())
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (m *announcingMetrics) Describe(ch chan<- *prometheus.Desc) {
 	m.config.describe(ch)
 	ch <- m.announced
+	ch <- m.candidates
+	m.takeOvers.Describe(ch)
+	m.duration.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -183,4 +209,9 @@ func (m *announcingMetrics) Collect(ch chan<- prometheus.Metric) {
 	for x := range now.told {
 		ch <- prometheus.MustNewConstMetric(m.announced, prometheus.GaugeValue, 1, x.Key.String(), "layer2", m.node, x.address.String())
 	}
+	for x, n := range now.candidates {
+		ch <- prometheus.MustNewConstMetric(m.candidates, prometheus.GaugeValue, float64(n), x.String())
+	}
+	m.takeOvers.Collect(ch)
+	m.duration.Collect(ch)
 }

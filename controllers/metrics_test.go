@@ -173,7 +173,8 @@ func TestConfigMetrics(t *testing.T) {
 func TestSpeakerMetrics(t *testing.T) {
 	layer2 := &announced{}
 	a := &Announcing{Node: "n1", Log: new(logBuffer).logger(), Events: new(recorder), Layer2: layer2, metrics: newAnnouncingMetrics("n1")}
-	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 0", "metallb_k8s_client_config_stale_bool 0")
+	none := []string{"fairlead_layer2_takeover_duration_seconds_count 0", "fairlead_layer2_takeovers_total 0"}
+	shows(t, a.metrics, append(none, "metallb_k8s_client_config_loaded_bool 0", "metallb_k8s_client_config_stale_bool 0")...)
 	v4, v6 := parse([]string{"172.25.254.50"})[0], parse([]string{"fd00::50"})[0]
 	var p plan.Plan
 	for _, x := range []plan.Verdict{
@@ -185,12 +186,27 @@ func TestSpeakerMetrics(t *testing.T) {
 		x.Namespace = "default"
 		p.Verdicts = append(p.Verdicts, x)
 	}
-	a.config = configMetrics{loaded: true, stale: true}
+	a.problems = []policy.Problem{problem("a", verdict.InvalidAddresses, "")}
 	layer2.now = []plan.Announcement{{Address: v4}} // the other one could not be
-	a.report(context.Background(), speaker.Report{Plan: p, Local: speaker.Local{Announced: layer2.now}})
-	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 1",
+	report := func(p plan.Plan) {
+		a.report(context.Background(), speaker.Report{Plan: p, Began: time.Now(), Local: speaker.Local{Announced: layer2.now}})
+	}
+	report(p)
+	shows(t, a.metrics, append(none, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 1",
+		`fairlead_layer2_candidates{ip="172.25.254.50"} 1`,
 		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/huazi"} 1`,
-		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/shares"} 1`)
-	a.report(context.Background(), speaker.Report{})
-	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 1")
+		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/shares"} 1`)...)
+
+	// It goes to another node, and is taken over from that.
+	a.problems = nil
+	layer2.now = nil
+	report(plan.Plan{Verdicts: []plan.Verdict{{Namespace: "default", Name: "huazi", Address: v4, Owner: "n2", Verdict: verdict.Verdict{Reason: verdict.NotOwner}}}})
+	layer2.now = []plan.Announcement{{Address: v4}}
+	report(plan.Plan{Verdicts: []plan.Verdict{{Namespace: "default", Name: "huazi", Address: v4, Owner: "n1", Next: [2]string{"n2"}, Verdict: verdict.Verdict{Reason: verdict.Announced}}}})
+	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 0",
+		`fairlead_layer2_candidates{ip="172.25.254.50"} 2`, "fairlead_layer2_takeover_duration_seconds_count 1", "fairlead_layer2_takeovers_total 1",
+		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/huazi"} 1`)
+	report(plan.Plan{})
+	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 0",
+		"fairlead_layer2_takeover_duration_seconds_count 1", "fairlead_layer2_takeovers_total 1")
 }

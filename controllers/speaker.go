@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -46,6 +47,8 @@ type Announcing struct {
 	Links     speaker.Links
 	Layer2    Layer2
 	BGP       speaker.Applier // nil: none
+	// KernelAnswers says where the kernel answers in the speaker's place, given the links' names; nil: nowhere.
+	KernelAnswers func(links []string) []string
 
 	watchdog  *watchdog.Watchdog
 	cache     cache.Cache
@@ -53,9 +56,13 @@ type Announcing struct {
 	metrics   *announcingMetrics
 	ready     atomic.Bool // a plan was carried out in full
 	policy    *policy.Policy
-	config    configMetrics
+	problems  []policy.Problem            // of the configuration
+	objects   map[string]runtime.Object   // that were compiled, by UID
+	onNodes   problemLog                  // problems that show only on nodes
 	uids      map[allocator.Key]types.UID // of the Services gathered last, for Events
 	announced map[told]struct{}           // what was told as announced from here
+	elsewhere map[netip.Addr]struct{}     // what other nodes announce by the last plan
+	complaint complaints                  // what was told of what is wrong
 	seeds     seeds
 
 	peersByMAC atomic.Pointer[map[[6]byte]string] // the nodes of hardware addresses, for PeerOf

@@ -28,8 +28,7 @@ func (a *Announcing) gather(ctx context.Context, local speaker.Local) (plan.View
 	}
 	compiled := compile(objects, a.policy)
 	a.policy, v.Policy = compiled.policy, compiled.policy
-	a.config = configMetricsOf(compiled.problems)
-	a.State.tell(compiled.problems)
+	a.problems, a.objects = compiled.problems, compiled.objects
 	published, err := readPublished(ctx, a.Client, a.Namespace)
 	if err != nil {
 		return v, err

@@ -17,8 +17,8 @@ import (
 // maxProblemMessage is how long a problem's message may be in a SpeakerState, in bytes.
 const maxProblemMessage = 512
 
-// stateOfSpeaker words what came of a plan as a status. What belongs to BGP is added by others.
-func stateOfSpeaker(r speaker.Report, conflicts []layer2.Conflict) v1alpha1.SpeakerStateStatus {
+// stateOfSpeaker words what came of a plan as a status; kernel says where the kernel answers in the speaker's place. What belongs to BGP is added by others.
+func stateOfSpeaker(r speaker.Report, conflicts []layer2.Conflict, kernel []string) v1alpha1.SpeakerStateStatus {
 	s := v1alpha1.SpeakerStateStatus{
 		StartedAt: metav1.Time{Time: r.Local.Facts.Started.Truncate(time.Second)},
 		Settled:   r.Local.Facts.Settled,
@@ -62,6 +62,9 @@ func stateOfSpeaker(r speaker.Report, conflicts []layer2.Conflict) v1alpha1.Spea
 	}
 	if r.Failed != nil {
 		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: "NotCarriedOut", Message: cut(r.Failed.Error(), maxProblemMessage)})
+	}
+	for _, message := range kernel {
+		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: "KernelAnswers", Message: cut(message, maxProblemMessage)})
 	}
 	s.Counts.Problems = int32(len(s.Problems))
 	return s

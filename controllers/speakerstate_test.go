@@ -35,7 +35,7 @@ func speakerState(node string, status v1alpha1.SpeakerStateStatus) *v1alpha1.Spe
 func TestGatherReadsWhatSpeakersSay(t *testing.T) {
 	eth0 := plan.LinkState{Link: plan.Link{Index: 2, Name: "eth0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("fe80::1/64")}}
 	eth1 := plan.LinkState{Link: plan.Link{Index: 3, Name: "eth1", MAC: [6]byte{2, 0, 0, 0, 1, 1}}}
-	both := stateOfSpeaker(speaker.Report{Local: speaker.Local{Links: []plan.LinkState{eth0, eth1}}}, nil)
+	both := stateOfSpeaker(speaker.Report{Local: speaker.Local{Links: []plan.LinkState{eth0, eth1}}}, nil, nil)
 	held := func(s v1alpha1.SpeakerStateStatus, addresses ...string) v1alpha1.SpeakerStateStatus {
 		s.Layer2.Addresses = addresses
 		return s
@@ -115,7 +115,7 @@ func TestStateOfSpeaker(t *testing.T) {
 		},
 		Plan:   plan.Plan{Problems: []policy.Problem{{Object: policy.Ref{Kind: "L2Advertisement", Name: "example"}, Verdict: verdict.Verdict{Reason: verdict.UnknownReference, Message: "names eth7"}}}},
 		Failed: errors.New("no socket"),
-	}, []layer2.Conflict{{Address: v4, Link: eth0, MAC: [6]byte{2, 0, 0, 0, 0, 9}, Since: started}})
+	}, []layer2.Conflict{{Address: v4, Link: eth0, MAC: [6]byte{2, 0, 0, 0, 0, 9}, Since: started}}, []string{"the kernel answers"})
 	at := metav1.Time{Time: started.Truncate(time.Second)}
 	want := v1alpha1.SpeakerStateStatus{
 		StartedAt: at, Settled: true,
@@ -127,8 +127,9 @@ func TestStateOfSpeaker(t *testing.T) {
 		Problems: []v1alpha1.SpeakerProblem{
 			{Kind: "L2Advertisement", Name: "example", Reason: "UnknownReference", Message: "names eth7"},
 			{Reason: "NotCarriedOut", Message: "no socket"},
+			{Reason: "KernelAnswers", Message: "the kernel answers"},
 		},
-		Counts: v1alpha1.SpeakerCounts{Addresses: 1, Conflicts: 1, Problems: 2},
+		Counts: v1alpha1.SpeakerCounts{Addresses: 1, Conflicts: 1, Problems: 3},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -141,11 +142,11 @@ func TestASpeakerStateStaysSmall(t *testing.T) {
 	for i := range 5000 {
 		local.Announced = append(local.Announced, plan.Announcement{Address: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})})
 	}
-	many := stateOfSpeaker(speaker.Report{Local: local}, nil)
+	many := stateOfSpeaker(speaker.Report{Local: local}, nil, nil)
 	if len(many.Layer2.Addresses) != 512 || !many.Layer2.Truncated || many.Counts.Addresses != 5000 {
 		t.Errorf("%d addresses, truncated %t, %d counted", len(many.Layer2.Addresses), many.Layer2.Truncated, many.Counts.Addresses)
 	}
-	fewer := stateOfSpeaker(speaker.Report{Local: speaker.Local{Announced: local.Announced[:4999]}}, nil)
+	fewer := stateOfSpeaker(speaker.Report{Local: speaker.Local{Announced: local.Announced[:4999]}}, nil, nil)
 	if fewer.Layer2.Digest == many.Layer2.Digest {
 		t.Error("the digest does not tell what the list leaves out")
 	}

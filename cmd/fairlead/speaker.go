@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-lb/fairlead/controllers"
@@ -24,6 +26,8 @@ func speakerCommand() *cobra.Command {
 	var node string
 	var options controllers.AnnouncingOptions
 	var address string
+	var refresh time.Duration
+	var frameRate int
 	var exclude []string
 	cmd := &cobra.Command{
 		Use:   "speaker",
@@ -50,29 +54,33 @@ func speakerCommand() *cobra.Command {
 				return err
 			}
 			state := &controllers.ConfigurationState{Namespace: c.namespace, Node: node, PodName: c.podName, PodUID: c.podUID}
-			m, err := c.manager(ctx, log, state.Configure)
+			links := link.New(link.Config{Log: log, Exclude: excluded})
+			exclusions := &controllers.ExcludedInterfaces{Log: log, Namespace: c.namespace, Default: excluded, Set: links.SetExclude}
+			m, err := c.manager(ctx, log, func(o *manager.Options) { state.Configure(o); exclusions.Configure(o) })
 			if err != nil {
 				return err
 			}
 			speakers := &controllers.SpeakerStates{Log: log, Namespace: c.namespace, Node: node, Version: version}
 			announcing := &controllers.Announcing{
-				Client:    m.GetClient(),
-				Uncached:  m.GetAPIReader(),
-				Events:    m.GetEventRecorder("fairlead-speaker"),
-				Log:       log,
-				Registry:  metrics.Registry,
-				State:     state,
-				Speakers:  speakers,
-				Namespace: c.namespace,
-				Class:     c.class,
-				Node:      node,
-				Options:   options,
-				Links:     link.New(link.Config{Log: log, Exclude: excluded}),
+				Client:        m.GetClient(),
+				Uncached:      m.GetAPIReader(),
+				Events:        m.GetEventRecorder("fairlead-speaker"),
+				Log:           log,
+				Registry:      metrics.Registry,
+				State:         state,
+				Speakers:      speakers,
+				Namespace:     c.namespace,
+				Class:         c.class,
+				Node:          node,
+				Options:       options,
+				Links:         links,
+				KernelAnswers: func(links []string) []string { return link.KernelAnswers(os.DirFS("/proc/sys"), links) },
 			}
 			announcing.Layer2 = layer2.New(layer2.Config{
 				Log: log, Registerer: metrics.Registry, Node: node, Peer: announcing.PeerOf, Outranks: plan.Outranks, PauseAfter: pauseAfter,
+				RefreshEvery: never(refresh), FrameRate: frameRate,
 			})
-			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready)); err != nil {
+			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), exclusions.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready)); err != nil {
 				return err
 			}
 			log.Info("the speaker starts", "version", version, "node", node, "namespace", c.namespace)
@@ -86,6 +94,16 @@ func speakerCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&options.FailbackAfter, "failback-after", time.Minute, "how long after it came up, or came back to its network, a speaker takes no address that another node can serve")
 	cmd.Flags().BoolVar(&options.IgnoreExcludeLabel, "ignore-exclude-lb", false, "announce from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers, too")
 	cmd.Flags().BoolVar(&options.DrainCordoned, "drain-cordoned", false, "a cordoned node hands its addresses over to others, where others can have them")
-	cmd.Flags().StringSliceVar(&exclude, "exclude-interfaces", link.DefaultExclude(), "regular expressions; an interface whose name matches one never announces")
+	cmd.Flags().StringSliceVar(&exclude, "exclude-interfaces", link.DefaultExclude(), "regular expressions; an interface whose name matches one never announces; the ConfigMap metallb-excludel2 replaces them")
+	cmd.Flags().DurationVar(&refresh, "gratuitous-refresh", time.Minute, "how often an address is announced without being asked, about, once the network knows it; 0: never")
+	cmd.Flags().IntVar(&frameRate, "gratuitous-rate", 8000, "frames a second at most that announce addresses without being asked")
 	return cmd
+}
+
+// never makes of a flag's 0 what layer2.Config takes for never.
+func never(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }

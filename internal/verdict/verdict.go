@@ -127,6 +127,8 @@ const (
 	// SharedElsewhere: another Service that shares the address decides which node announces it, and this one may not be
 	// announced from there.
 	SharedElsewhere Reason = "SharedElsewhere"
+	// AddressUsedTwice: another host uses an address that this node announces.
+	AddressUsedTwice Reason = "AddressUsedTwice"
 	// NotProgrammed: the address has ipMode Proxy, and nothing in this node's, or in any node's, kernel serves it.
 	NotProgrammed Reason = "NotProgrammed"
 	// NoSpeaker: no speaker is alive on the node.
