@@ -41,6 +41,7 @@ test-e2e: setup build ## Test users' stories in a cluster in network namespaces 
 fuzz: ## Fuzz what parses bytes from the wire, each target for $(FUZZ)
 	go test -run '^$$' -fuzz '^FuzzARP$$' -fuzztime $(FUZZ) ./speaker/layer2
 	go test -run '^$$' -fuzz '^FuzzNDP$$' -fuzztime $(FUZZ) ./speaker/layer2
+	go test -run '^$$' -fuzz '^FuzzMessage$$' -fuzztime $(FUZZ) ./speaker/heartbeat
 
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
 	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench

@@ -26,7 +26,10 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
+	"github.com/fairlead-lb/fairlead/speaker/bfd"
+	"github.com/fairlead-lb/fairlead/speaker/heartbeat"
 	"github.com/fairlead-lb/fairlead/speaker/layer2"
+	"github.com/fairlead-lb/fairlead/speaker/link"
 	"github.com/fairlead-lb/fairlead/speaker/members"
 )
 
@@ -72,6 +75,7 @@ type Announcing struct {
 type AnnouncingOptions struct {
 	MembersAddress     netip.Addr    // on which the other speakers reach this one; the zero value: the Node's first InternalIP
 	MembersPort        uint16        // UDP and TCP
+	HeartbeatPort      uint16        // UDP; 0: there are no heartbeats
 	FailbackAfter      time.Duration // see speaker.Speaker
 	IgnoreExcludeLabel bool          // nodes labelled node.kubernetes.io/exclude-from-external-load-balancers announce, too
 	DrainCordoned      bool          // a cordoned node hands its addresses over where others can have them
@@ -159,13 +163,22 @@ func (a *Announcing) Start(ctx context.Context) error {
 		return nil // the context ended
 	}
 	a.Speakers.reachedAt(address)
+	// The heartbeats tell by the members, who hear for them.
+	var heartbeats *heartbeat.Guard
+	alive := members.New(members.Config{
+		Log: a.Log, Node: a.Node, Address: address, Port: a.Options.MembersPort, Key: key,
+		Peers:   func() map[string]netip.Addr { return a.peers(ctx) },
+		Heard:   func(message []byte) { heartbeats.Heard(message) },
+		Changed: a.mark,
+	})
+	heartbeats = heartbeat.New(heartbeat.Config{
+		Log: a.Log, Node: a.Node, Address: address, Port: a.Options.HeartbeatPort, Monitor: bfd.New(bfd.Config{Log: quiet(a.Log)}),
+		Ask: layer2.Ask, Frames: link.Frames, Tell: alive.Tell,
+	})
 	s := &speaker.Speaker{
-		Log:   a.Log,
-		Links: a.Links,
-		Members: members.New(members.Config{
-			Log: a.Log, Node: a.Node, Address: address, Port: a.Options.MembersPort, Key: key,
-			Peers: func() map[string]netip.Addr { return a.peers(ctx) }, Changed: a.mark,
-		}),
+		Log:           a.Log,
+		Links:         a.Links,
+		Members:       alive,
 		Layer2:        a.Layer2,
 		BGP:           a.BGP,
 		FailbackAfter: a.Options.FailbackAfter,
@@ -173,6 +186,9 @@ func (a *Announcing) Start(ctx context.Context) error {
 		Report:        a.report,
 		Dirty:         a.dirty,
 		Watchdog:      a.watchdog,
+	}
+	if a.Options.HeartbeatPort != 0 {
+		s.Heartbeats = heartbeats
 	}
 	return s.Run(ctx)
 }
@@ -215,4 +231,15 @@ func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// quiet returns a logger for what is told in other words elsewhere: nothing below a warning is said.
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(warnings{log.Handler()}) }
+
+// warnings is a handler of warnings and worse.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }

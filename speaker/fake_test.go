@@ -35,27 +35,30 @@ type world struct {
 	ready   chan struct{} // members
 	log     bytes.Buffer  // read when nothing runs
 
-	mu        sync.Mutex
-	view      plan.View
-	gatherErr error
-	alive     []string
-	facts     map[string]plan.Facts // of the alive ones
-	links     []plan.LinkState
-	leaveFor  time.Duration // how long Leave takes
-	left      []time.Duration
-	announced []plan.Announcement
-	applies   []apply
-	leaving   []plan.Announcement // of the last call of ApplyLeaving
-	watched   []netip.Addr
-	watches   int
-	paused    time.Duration // when a pause was noticed; 0: there is none
-	resumed   []time.Duration
-	unheard   error // what Confirm returns
-	published []plan.Facts
-	applying  func() error // what Apply does first; nil for nothing
-	reports   []Report
-	failback  time.Duration
-	edges     map[string]*edge
+	mu         sync.Mutex
+	view       plan.View
+	gatherErr  error
+	alive      []string
+	facts      map[string]plan.Facts // of the alive ones
+	links      []plan.LinkState
+	leaveFor   time.Duration // how long Leave takes
+	left       []time.Duration
+	announced  []plan.Announcement
+	applies    []apply
+	leaving    []plan.Announcement // of the last call of ApplyLeaving
+	watched    []netip.Addr
+	watches    int
+	paused     time.Duration // when a pause was noticed; 0: there is none
+	resumed    []time.Duration
+	unheard    error // what Confirm returns
+	published  []plan.Facts
+	applying   func() error // what Apply does first; nil for nothing
+	reports    []Report
+	failback   time.Duration
+	edges      map[string]*edge
+	lost       map[string]bool
+	companions [][]plan.Companion
+	beats      chan struct{} // nil: there are no heartbeats
 }
 
 // apply is one call of Layer2.ApplyLeaving.
@@ -134,6 +137,10 @@ func (w *world) run() (stop func() (time.Duration, error)) {
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)), Links: links{w}, Members: members{w}, Layer2: layer2{w},
 		Gather: w.gather, Dirty: w.dirty, FailbackAfter: w.failback, Watchdog: w.watchdog,
 		Report: func(_ context.Context, r Report) { w.mu.Lock(); w.reports = append(w.reports, r); w.mu.Unlock() },
+	}
+	if w.beats != nil {
+		s.Heartbeats = heartbeats{w}
+		w.edges["heartbeats"] = &edge{fail: make(chan error)}
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
@@ -244,7 +251,7 @@ func (m members) Alive() []plan.Member {
 	defer m.mu.Unlock()
 	var out []plan.Member
 	for _, node := range m.alive {
-		out = append(out, plan.Member{Node: node, Facts: m.facts[node]})
+		out = append(out, plan.Member{Node: node, Address: netip.MustParseAddr("192.0.2.1"), Facts: m.facts[node]})
 	}
 	return out
 }
@@ -302,13 +309,12 @@ func (l layer2) ApplyLeaving(_ context.Context, want, leaving []plan.Announcemen
 	return nil
 }
 
-// heard makes another speaker announce what is leaving.
-func (w *world) heard() {
+// hear makes another speaker announce what is leaving.
+func (w *world) hear() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.announced = slices.DeleteFunc(slices.Clone(w.announced), func(x plan.Announcement) bool { return slices.Contains(w.leaving, x) })
-	w.mu.Unlock()
 	w.shrank <- struct{}{}
-	synctest.Wait()
 }
 
 func (l layer2) Watch(_ context.Context, addresses []netip.Addr) error {
@@ -333,6 +339,36 @@ func (l layer2) Resume(_ context.Context, noticed time.Duration, want []plan.Ann
 		l.paused = 0
 	}
 	return nil
+}
+
+type heartbeats struct{ *world }
+
+func (h heartbeats) Run(ctx context.Context) error { return h.live(ctx, "heartbeats") }
+func (h heartbeats) Changed() <-chan struct{}      { return h.beats }
+
+func (h heartbeats) Apply(_ context.Context, all []plan.Companion) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.companions = append(h.companions, all)
+	return nil
+}
+
+func (h heartbeats) Lost() map[string]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lost
+}
+
+// loses makes a node lost, or none.
+func (w *world) loses(nodes ...string) {
+	w.mu.Lock()
+	w.lost = map[string]bool{}
+	for _, n := range nodes {
+		w.lost[n] = true
+	}
+	w.mu.Unlock()
+	w.beats <- struct{}{}
+	synctest.Wait()
 }
 
 // addresses renders the last byte of each announced address.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fairlead-lb/fairlead/speaker/plan"
@@ -15,6 +16,7 @@ type round struct {
 	*Speaker
 	settling settling
 	layer2   announcing
+	watched  []plan.Companion
 	failed   string // the last error, so that it is logged once and not at every try
 }
 
@@ -42,6 +44,9 @@ func (r *round) run(ctx context.Context, began time.Time) time.Duration {
 	if r.BGP != nil {
 		err = errors.Join(err, r.BGP.Apply(ctx, p))
 	}
+	if r.Heartbeats != nil {
+		err = errors.Join(err, r.watch(ctx, plan.Companions(&v, &p, local.Members)))
+	}
 	if ctx.Err() != nil {
 		return 0
 	}
@@ -63,10 +68,39 @@ func (r *round) fail(ctx context.Context, err error) time.Duration {
 	return retry
 }
 
+// watch watches the companions, and those that are lost for as long as the members do not know it.
+func (r *round) watch(ctx context.Context, companions []plan.Companion) error {
+	lost := r.Heartbeats.Lost()
+	for _, m := range r.Members.Alive() {
+		at := slices.IndexFunc(r.watched, func(c plan.Companion) bool { return c.Node == m.Node && lost[c.Node] })
+		if at >= 0 && !slices.ContainsFunc(companions, func(c plan.Companion) bool { return c.Node == m.Node }) {
+			companions = append(companions, r.watched[at])
+		}
+	}
+	if slices.EqualFunc(companions, r.watched, plan.Companion.Equal) {
+		return nil
+	}
+	if err := r.Heartbeats.Apply(ctx, companions); err != nil {
+		return fmt.Errorf("watching other nodes: %w", err)
+	}
+	r.watched = companions
+	return nil
+}
+
+// alive returns the members that are not lost.
+func (r *round) alive() []plan.Member {
+	alive := r.Members.Alive()
+	if r.Heartbeats == nil || len(r.Heartbeats.Lost()) == 0 {
+		return alive
+	}
+	lost := r.Heartbeats.Lost()
+	return slices.DeleteFunc(slices.Clone(alive), func(m plan.Member) bool { return lost[m.Node] })
+}
+
 // look returns what this speaker sees, tells the others what it says of itself, and returns when that changes by time
 // alone.
 func (r *round) look(paused bool, now time.Time) (Local, time.Duration) {
-	local := Local{Members: r.Members.Alive(), Links: r.Links.Snapshot(), Announced: r.Layer2.Announced()}
+	local := Local{Members: r.alive(), Links: r.Links.Snapshot(), Announced: r.Layer2.Announced()}
 	settled, wait := r.settling.step(local, paused, now)
 	local.Facts = plan.Facts{Settled: settled, Started: r.settling.started, Links: plan.DigestOf(local.Links)}
 	r.Members.Publish(local.Facts)

@@ -50,6 +50,15 @@ type Members interface {
 	Leave(timeout time.Duration) error
 }
 
+// Heartbeats is what the speaker needs of speaker/heartbeat.
+type Heartbeats interface {
+	Edge
+	// Apply watches the companions, all of them and no others.
+	Apply(context.Context, []plan.Companion) error
+	// Lost returns those that are gone, although the members may not know it yet.
+	Lost() map[string]bool
+}
+
 // Applier carries out a part of the plan beside layer 2, and is independent of it: BGP.
 type Applier interface {
 	// Edge's Run ends when this process stops, after HandOver; Changed makes the speaker plan and report again.
@@ -58,12 +67,13 @@ type Applier interface {
 	Apply(context.Context, plan.Plan) error
 }
 
-// Speaker makes and carries out the plan of one node. All fields but BGP and Watchdog are required.
+// Speaker makes and carries out the plan of one node. All fields but Heartbeats, BGP and Watchdog are required.
 type Speaker struct {
 	Log           *slog.Logger
 	Links         Links
 	Members       Members
 	Layer2        Layer2
+	Heartbeats    Heartbeats    // nil: there are none
 	BGP           Applier       // nil: there is none
 	FailbackAfter time.Duration // how long after it came up this speaker takes no address that another node can serve
 	// Gather returns the view, given this node's part of it.
@@ -78,7 +88,7 @@ type Speaker struct {
 
 // Local is what a speaker sees of the world by itself, without the API server.
 type Local struct {
-	Members   []plan.Member    // that are alive, this one included, by node
+	Members   []plan.Member    // that are alive and not lost, this one included, by node
 	Links     []plan.LinkState // of this node, that are up
 	Announced []plan.Announcement
 	Facts     plan.Facts // what this speaker says of itself
@@ -116,6 +126,9 @@ func (s *Speaker) Run(ctx context.Context) error {
 
 func (s *Speaker) edges() []func(context.Context) error {
 	out := []func(context.Context) error{s.Links.Run, s.Members.Run, s.Layer2.Run}
+	if s.Heartbeats != nil {
+		out = append(out, s.Heartbeats.Run)
+	}
 	if s.BGP != nil {
 		out = append(out, s.BGP.Run)
 	}
@@ -128,7 +141,10 @@ func (s *Speaker) follow(ctx context.Context) {
 		return
 	}
 	r := newRound(s, time.Now())
-	var bgp <-chan struct{}
+	var heartbeats, bgp <-chan struct{} // nothing comes from nil
+	if s.Heartbeats != nil {
+		heartbeats = s.Heartbeats.Changed()
+	}
 	if s.BGP != nil {
 		bgp = s.BGP.Changed()
 	}
@@ -142,6 +158,7 @@ func (s *Speaker) follow(ctx context.Context) {
 		case <-s.Dirty:
 		case <-s.Links.Changed():
 		case <-s.Layer2.Changed():
+		case <-heartbeats:
 		case <-bgp:
 		}
 		if ctx.Err() != nil {
@@ -168,14 +185,15 @@ func (s *Speaker) handOver(ctx context.Context) {
 	if ctx.Err() != nil || len(s.Members.Alive()) < 2 {
 		return
 	}
+	// First, since what takes over is heard as soon as the others are told.
+	if err := s.Layer2.ApplyLeaving(ctx, nil, s.Layer2.Announced()); err != nil {
+		s.Log.Warn("addresses are not handed over in full", "error", err)
+	}
 	if err := s.Members.Leave(leaveTimeout); err != nil {
 		s.Log.Warn("the other speakers will notice by themselves", "error", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaving)
 	defer cancel()
-	if err := s.Layer2.ApplyLeaving(ctx, nil, s.Layer2.Announced()); err != nil {
-		s.Log.Warn("addresses are not handed over in full", "error", err)
-	}
 	for len(s.Layer2.Announced()) > 0 {
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
 const ms = time.Millisecond
@@ -172,7 +174,8 @@ func TestWhatAnotherSpeakerAnnouncesIsAnsweredForNoLonger(t *testing.T) {
 		w.announcer("n2")
 		w.mark()
 		w.at(1100 * ms)
-		w.heard()
+		w.hear()
+		synctest.Wait()
 		w.wantApplies(apply{0, ".50", ""}, apply{time.Second, "", ".50"}, apply{1100 * ms, "", ""})
 	})
 }
@@ -193,6 +196,53 @@ func TestWhatMayHaveToBeTakenOverIsWatched(t *testing.T) {
 		if w.watches > 1 || len(owned)+len(strings.TrimSpace(watched)) < 6 || strings.Contains(watched, owned) && owned != "" {
 			t.Errorf("announces %q and watches %q, asked for %d times", owned, watched, w.watches)
 		}
+	})
+}
+
+// TestALostNodeIsReplaced: at once, for as long as it is lost, and watched meanwhile so that its return is noticed; once the
+// members know that it is dead it is not watched any more.
+func TestALostNodeIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.beats = make(chan struct{}, 1)
+		w.view.Nodes = nil
+		for _, n := range []plan.Node{{Name: "n1", Unsettled: true}, {Name: "n2"}} { // so that n2 is the owner
+			n.Ready, n.Labels = true, map[string]string{"announces": "yes"}
+			w.view.Nodes = append(w.view.Nodes, n)
+		}
+		w.services("172.25.254.50")
+		w.up()
+		is := func(answers, watched string) {
+			t.Helper()
+			var now []string
+			for _, c := range w.companions[len(w.companions)-1] {
+				now = append(now, c.Node)
+			}
+			if got := w.answeredFor(); got != answers || strings.Join(now, " ") != watched {
+				t.Fatalf("answers for %q and watches %q, want %q and %q", got, now, answers, watched)
+			}
+		}
+		is("", "n2")
+		w.at(time.Second)
+		w.loses("n2")
+		is(".50", "n2")
+		w.at(2 * time.Second)
+		w.mark()
+		is(".50", "n2")
+		if len(w.companions) != 1 {
+			t.Errorf("the same companions were given %d times", len(w.companions))
+		}
+		w.loses()
+		w.at(2500 * ms)
+		is(".50", "n2") // it is handed back: answered for until n2 is heard
+		w.at(5 * time.Second)
+		is("", "n2")
+		w.loses("n2")
+		w.mu.Lock()
+		w.alive = []string{"n1"}
+		w.mu.Unlock()
+		w.mark()
+		is(".50", "")
 	})
 }
 
@@ -269,7 +319,7 @@ func TestHandOverOnStop(t *testing.T) {
 				}
 				return nil
 			}
-		}, true, 100*ms + leaving},
+		}, true, 200*ms + leaving},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -298,6 +348,23 @@ func TestHandOverOnStop(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestASpeakerStopsAsSoonAsItsSuccessorIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		stop := w.up()
+		w.leaveFor = 50 * ms
+		go func() {
+			time.Sleep(30 * ms) // as soon as the others are told, and before all of them are
+			w.hear()
+		}()
+		if took, err := stop(); took != 50*ms || err != nil {
+			t.Errorf("stopped after %s with %v", took, err)
+		}
+		w.wantApplies(apply{0, ".50", ""}, apply{0, "", ".50"})
+	})
 }
 
 func TestNoPlanIsBegunAfterTheStop(t *testing.T) {

@@ -90,6 +90,7 @@ func speakerCommand() *cobra.Command {
 	c.register(cmd.Flags())
 	cmd.Flags().StringVar(&node, "node-name", "", "name of this node's Node object")
 	cmd.Flags().Uint16Var(&options.MembersPort, "members-port", 7947, "UDP and TCP port on which the speakers watch each other")
+	cmd.Flags().Uint16Var(&options.HeartbeatPort, "heartbeat-port", 7944, "UDP port of the heartbeats between the owner of an address and its next candidates; 0: none, a dead node is noticed later")
 	cmd.Flags().StringVar(&address, "members-address", "", "this node's `address` on which the speakers watch each other; empty: its first InternalIP")
 	cmd.Flags().DurationVar(&options.FailbackAfter, "failback-after", time.Minute, "how long after it came up, or came back to its network, a speaker takes no address that another node can serve")
 	cmd.Flags().BoolVar(&options.IgnoreExcludeLabel, "ignore-exclude-lb", false, "announce from nodes labelled node.kubernetes.io/exclude-from-external-load-balancers, too")

@@ -25,11 +25,11 @@ const (
 
 var (
 	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint"}
-	edges = []string{"speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members"}
+	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
 	runtime = []string{"sigs.k8s.io/controller-runtime/..."}
-	outside = append(own("speaker", "speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members"),
+	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members"),
 		"k8s.io/client-go/...", "github.com/prometheus/...", "github.com/mdlayher/...", "github.com/jsimonetti/rtnetlink/...",
 		"github.com/hashicorp/...", "github.com/osrg/gobgp/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
 )
@@ -45,9 +45,11 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/plan"}, own("allocator", "lint")},
 		{edges, slices.Concat(own("speaker"), runtime, upper)},
 		{[]string{"speaker/bgp"}, own("speaker/bfd", "speaker/layer2", "speaker/link", "speaker/members")},
-		{[]string{"speaker/layer2"}, own("speaker/members")},
-		{[]string{"speaker/link"}, own("speaker/layer2", "speaker/members")},
-		{[]string{"speaker/members"}, own("speaker/layer2", "speaker/link")},
+		{[]string{"speaker/bfd"}, own("speaker/plan", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")},
+		{[]string{"speaker/heartbeat"}, own("speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members")}, // it is on the machinery of bfd
+		{[]string{"speaker/layer2"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/members")},
+		{[]string{"speaker/link"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/members")},
+		{[]string{"speaker/members"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link")},
 		{[]string{"speaker/..."}, slices.Concat(runtime, upper)},
 		{[]string{"controllers/..."}, upper[1:]},
 		{[]string{"internal/..."}, runtime},

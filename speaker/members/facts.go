@@ -38,14 +38,18 @@ func decodeFacts(b []byte) plan.Facts {
 	}
 }
 
-// delegate tells memberlist this member's facts; its other methods are for what is not used.
+// delegate tells memberlist this member's facts; its other methods are for what is told, and for what is not used.
 type delegate struct{ m *Members }
 
 // NodeMeta returns the facts.
 func (d delegate) NodeMeta(int) []byte { return encodeFacts(*d.m.facts.Load()) }
 
-// NotifyMsg is for messages, of which there are none.
-func (delegate) NotifyMsg([]byte) {}
+// NotifyMsg takes what another member told this one alone.
+func (d delegate) NotifyMsg(message []byte) {
+	if d.m.config.Heard != nil {
+		d.m.config.Heard(message)
+	}
+}
 
 // GetBroadcasts is for messages, of which there are none.
 func (delegate) GetBroadcasts(_, _ int) [][]byte { return nil }

@@ -49,6 +49,7 @@ type Config struct {
 	Port    uint16                       // UDP and TCP, the same on all nodes
 	Key     []byte                       // KeySize bytes; messages are encrypted with it
 	Peers   func() map[string]netip.Addr // the nodes that may be members by name, this one included or not, and their addresses
+	Heard   func(message []byte)         // called with what another member Told; must not block, nor keep it; nil: it is dropped
 	Changed func()                       // called when a member came, went or said something else of itself; must not block
 }
 
@@ -198,6 +199,21 @@ func (m *Members) Confirm(ctx context.Context) error {
 	return fmt.Errorf("no speaker answers: %w", errors.Join(errs...))
 }
 
+// Tell sends a message to another member, once; it may get lost.
+func (m *Members) Tell(node string, message []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.list == nil {
+		return errors.New("the membership does not run")
+	}
+	for _, n := range m.list.Members() {
+		if n.Name == node {
+			return m.list.SendBestEffort(n, message)
+		}
+	}
+	return fmt.Errorf("there is no live speaker on node %q", node)
+}
+
 // Leave tells the others that this member goes, and returns when they were told or the timeout is over. It goes on
 // answering until Run ends. It is called once; where Run does not run, there is nobody to tell.
 func (m *Members) Leave(timeout time.Duration) error {
@@ -256,7 +272,8 @@ func (m *Members) join(list *memberlist.Memberlist) {
 func (m *Members) observe(list *memberlist.Memberlist) {
 	var alive []plan.Member
 	for _, n := range list.Members() {
-		alive = append(alive, plan.Member{Node: n.Name, Facts: m.factsOf(n.Name)})
+		address, _ := netip.AddrFromSlice(n.Addr)
+		alive = append(alive, plan.Member{Node: n.Name, Address: address.Unmap(), Facts: m.factsOf(n.Name)})
 	}
 	slices.SortFunc(alive, func(a, b plan.Member) int { return cmp.Compare(a.Node, b.Node) })
 	m.alive.Store(&alive)

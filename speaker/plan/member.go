@@ -1,10 +1,14 @@
 package plan
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Member is a node whose speaker is alive, and what that says of itself. It is comparable.
 type Member struct {
-	Node string
+	Node    string
+	Address netip.Addr // where its speaker is reached
 	Facts
 }
 
