@@ -261,7 +261,9 @@ func TestAfterAPauseAnotherSpeakerIsHeardFirst(t *testing.T) {
 		if len(w.resumed) > 0 || w.answeredFor() != "" {
 			t.Fatalf("resumed %v before another speaker was heard", w.resumed)
 		}
+		w.mu.Lock()
 		w.unheard = nil
+		w.mu.Unlock()
 		w.at(42 * time.Second)
 		if len(w.resumed) != 1 || w.resumed[0] != 7 || w.answeredFor() != ".50" {
 			t.Fatalf("resumed %v and answers for %q after another speaker was heard", w.resumed, w.answeredFor())

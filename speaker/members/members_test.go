@@ -406,3 +406,57 @@ func TestFactsEncoding(t *testing.T) {
 		}
 	}
 }
+
+func TestAMessageReachesOneMember(t *testing.T) {
+	c := newCluster(t, "a", "b", "c")
+	heard := make(chan string, 10)
+	as := func(node string) func(*Members) {
+		return func(m *Members) { m.config.Heard = func(b []byte) { heard <- node + " hears " + string(b) } }
+	}
+	a := c.start("a", as("a"))
+	c.start("b", as("b"))
+	c.start("c") // takes no messages
+	a.sees("a", "b", "c")
+	if err := errors.Join(a.Tell("b", []byte("hello")), a.Tell("c", []byte("hello"))); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-heard:
+		if got != "b hears hello" {
+			t.Error(got)
+		}
+	case <-time.After(patience):
+		t.Error("the message was not heard")
+	}
+	if a.Tell("d", nil) == nil {
+		t.Error("told a member that is not there")
+	}
+}
+
+// TestConfirm: another member has to answer, if there is one.
+func TestConfirm(t *testing.T) {
+	c := newCluster(t, "a", "b")
+	if err := New(Config{}).Confirm(t.Context()); err == nil {
+		t.Error("confirmed without running")
+	}
+	a := c.start("a")
+	a.awaitReady()
+	if err := a.Confirm(t.Context()); err != nil {
+		t.Errorf("alone: %v", err)
+	}
+	b := c.start("b")
+	a.sees("a", "b")
+	if err := a.Confirm(t.Context()); err != nil {
+		t.Errorf("with another one: %v", err)
+	}
+	if err := b.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Confirm(t.Context()); err == nil && len(a.Alive()) > 1 {
+		t.Error("confirmed by nobody, before the other one's death was noticed")
+	}
+	a.sees("a")
+	if err := a.Confirm(t.Context()); err != nil {
+		t.Errorf("alone again: %v", err)
+	}
+}
