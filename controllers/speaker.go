@@ -234,12 +234,12 @@ func internalAddress(n *corev1.Node) (netip.Addr, bool) {
 }
 
 // quiet returns a logger for what is told in other words elsewhere: nothing below a warning is said.
-func quiet(log *slog.Logger) *slog.Logger { return slog.New(warnings{log.Handler()}) }
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(warningsOnly{log.Handler()}) }
 
-// warnings is a handler of warnings and worse.
-type warnings struct{ slog.Handler }
+// warningsOnly is a handler of warnings and worse.
+type warningsOnly struct{ slog.Handler }
 
 // Enabled implements slog.Handler.
-func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+func (w warningsOnly) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }
