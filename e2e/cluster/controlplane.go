@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +103,21 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	}
 	defer httpClient.CloseIdleConnections()
 	return waitAlive(ctx, p, apiTimeout, func(ctx context.Context) error { return askOK(ctx, httpClient, c.apiURL()+"/readyz") })
+}
+
+// RestartAPIServer kills kube-apiserver, starts it again and waits until it is ready.
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+	c.mu.Lock()
+	processes := slices.Clone(c.processes)
+	c.mu.Unlock()
+	for _, p := range processes {
+		if p.Name == kubebin.APIServer {
+			if err := p.Kill(); err != nil {
+				return err
+			}
+		}
+	}
+	return c.startAPIServer(ctx)
 }
 
 // startControllerManager starts the few controllers that make a cluster's objects follow each other. Node lifecycle is
