@@ -63,6 +63,28 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// BenchmarkPoolEdit is what the edit of a pool with 10,000 Services costs: the configuration is compiled anew and all
+// Services are decided, with and without addresses that have to move.
+func BenchmarkPoolEdit(b *testing.B) {
+	const limit = 100 * time.Millisecond
+	services := crowd(compile(pool("a", "10.0.0.0/16")), 10_000, 0)
+	for name, edited := range map[string]string{
+		"it grows":                    "10.0.0.0/15",
+		"half of the addresses move":  "10.0.19.136-10.0.255.255",
+		"all addresses move":          "10.1.0.0/16",
+		"all move, and half find one": "10.1.0.0-10.1.19.135",
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				decide(compile(pool("a", edited)), services)
+			}
+			if each := b.Elapsed() / time.Duration(b.N); each > limit {
+				b.Errorf("%s, more than %s", each, limit)
+			}
+		})
+	}
+}
+
 // BenchmarkSearch looks for 10,000 addresses in a /8 of which 90 % are in use, as one pass does. What is in use is given
 // as a bitmap that is no part of the figures; a pass walks past it at most once.
 func BenchmarkSearch(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -66,8 +67,9 @@ func newGate(ctx context.Context, c *cluster.Cluster) (*gate, error) {
 			}
 			return nil
 		},
+		ErrorLog:     log.New(io.Discard, "", 0), // that connections end is what the test does
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
-	}, ReadHeaderTimeout: time.Minute, ErrorLog: nil}
+	}, ReadHeaderTimeout: time.Minute}
 	go func() {
 		if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			fmt.Fprintln(os.Stderr, "the gate:", err)
