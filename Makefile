@@ -11,8 +11,9 @@ AS_ROOT := go test -exec '$(ROOT)' -count=1
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
+# grpcnotrace: gRPC, which GoBGP brings, then needs no templates, and the linker can leave out what nothing calls.
 build: ## Build bin/fairlead, static
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
+	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
 
 manifests chart: ## Write dist/: one file to kubectl apply; the Helm chart
 	go run -C tools/packaging . -version $(VERSION) -out $(CURDIR)/dist $@
