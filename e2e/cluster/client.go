@@ -86,7 +86,9 @@ func (c *Cluster) writeKubeconfig(name, server, token string) (string, error) {
 		Contexts:       map[string]*clientcmdapi.Context{c.name: {Cluster: c.name, AuthInfo: c.name}},
 		CurrentContext: c.name,
 	}
-	if err := clientcmd.WriteToFile(config, path); err != nil {
+	// In one step: a program that was started with it before may be reading it.
+	whole := path + "." + randomHex(4)
+	if err := errors.Join(clientcmd.WriteToFile(config, whole), os.Rename(whole, path)); err != nil {
 		return "", fmt.Errorf("writing %s: %w", path, err)
 	}
 	return path, nil
