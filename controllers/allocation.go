@@ -102,7 +102,11 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 	}
 	kinds = append(kinds, &corev1.Node{})
 	b = b.Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(enqueueEverything), builder.WithPredicates(networksChange()))
-	if a.serviceCIDRs = servesServiceCIDRs(m.GetRESTMapper()); a.serviceCIDRs {
+	var err error
+	if a.serviceCIDRs, err = servesServiceCIDRs(m.GetRESTMapper()); err != nil {
+		return err
+	}
+	if a.serviceCIDRs {
 		kinds = append(kinds, &networkingv1.ServiceCIDR{})
 		b = b.Watches(&networkingv1.ServiceCIDR{}, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}

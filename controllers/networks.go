@@ -68,9 +68,15 @@ func unique(networks []policy.Network) []policy.Network {
 }
 
 // servesServiceCIDRs says whether the API server has ServiceCIDRs, as Kubernetes 1.33 and later have.
-func servesServiceCIDRs(m meta.RESTMapper) bool {
+func servesServiceCIDRs(m meta.RESTMapper) (bool, error) {
 	_, err := m.RESTMapping(networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR").GroupKind(), networkingv1.SchemeGroupVersion.Version)
-	return err == nil
+	switch {
+	case meta.IsNoMatchError(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("asking whether there are ServiceCIDRs: %w", err)
+	}
+	return true, nil
 }
 
 // networksChange lets a Node's change pass where its addresses do: it reports itself every few minutes.

@@ -125,10 +125,14 @@ func (w *Webhooks) SetUp(m ctrl.Manager) error {
 	if w == nil {
 		return nil
 	}
+	serviceCIDRs, err := servesServiceCIDRs(m.GetRESTMapper())
+	if err != nil {
+		return err
+	}
 	m.GetWebhookServer().Register(validatePath, &webhook.Admission{Handler: &Validation{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Log: w.Log,
 		Namespace: w.Namespace, Class: w.Class, Protect: w.Protect, Now: w.Now,
-		ServiceCIDRs: servesServiceCIDRs(m.GetRESTMapper()),
+		ServiceCIDRs: serviceCIDRs,
 	}})
 	convert, err := conversions(m.GetScheme())
 	if err != nil {
