@@ -2,6 +2,8 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TAGS    := envtest,netns,e2e,bench,soak
 FUZZ    := 5s
+FUZZED  := $(addprefix speaker/,layer2/FuzzARP layer2/FuzzNDP bgp/FuzzOpen bgp/FuzzMessage heartbeat/FuzzMessage bfd/FuzzPacket bfd/FuzzEcho) \
+           policy/FuzzParseRange policy/FuzzParseCommunity lint/FuzzCheck
 # Builds run as the caller; only what makes network namespaces is raised, with the caller's PATH and cache.
 CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
@@ -35,17 +37,16 @@ test-envtest: setup ## Test the controllers against a real API server
 
 test-netns: setup ## Test the edges against the kernel, in network namespaces (root)
 	$(AS_ROOT) -race -tags netns ./speaker/...
+	$(AS_ROOT) -tags netns ./speaker/bgp # the races of GoBGP's own are told in the tests
 
 test-e2e: setup build ## Test users' stories in a cluster in network namespaces (root)
 	$(AS_ROOT) -tags e2e -timeout 20m -p 1 ./e2e/...
 
-fuzz: ## Fuzz what parses bytes from the wire, each target for $(FUZZ)
-	go test -run '^$$' -fuzz '^FuzzARP$$' -fuzztime $(FUZZ) ./speaker/layer2
-	go test -run '^$$' -fuzz '^FuzzNDP$$' -fuzztime $(FUZZ) ./speaker/layer2
-	go test -run '^$$' -fuzz '^FuzzMessage$$' -fuzztime $(FUZZ) ./speaker/heartbeat
+fuzz: ## Fuzz what parses bytes from the wire or text from users, each target for $(FUZZ)
+	@set -e; for f in $(FUZZED); do go test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
 
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
-	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench
+	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/peering ./speaker/bfd
 
 soak: setup build ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s

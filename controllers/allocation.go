@@ -32,6 +32,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
@@ -95,6 +96,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 	})
 	kinds := []client.Object{
 		&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{},
+		&v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
 		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.AddressClaim{},
 	}
 	for _, o := range kinds {

@@ -151,17 +151,21 @@ func (c *ConfigurationState) labels() map[string]string {
 	return map[string]string{v1beta1.LabelComponentType: v1beta1.ComponentSpeaker, v1beta1.LabelNodeName: c.Node}
 }
 
-// owner returns whom the object goes with: the pod or, where that is unknown, the speaker's Node.
 func (c *ConfigurationState) owner(ctx context.Context) ([]metav1.OwnerReference, error) {
+	return ownerOf(ctx, c.client, c.PodName, c.PodUID, c.Node)
+}
+
+// ownerOf returns whom an object of one component goes with: the pod or, where that is unknown, the speaker's Node.
+func ownerOf(ctx context.Context, c client.Reader, podName, podUID, node string) ([]metav1.OwnerReference, error) {
 	switch {
-	case c.PodName != "" && c.PodUID != "":
-		return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: c.PodName, UID: types.UID(c.PodUID)}}, nil
-	case c.Node == "":
+	case podName != "" && podUID != "":
+		return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: podName, UID: types.UID(podUID)}}, nil
+	case node == "":
 		return nil, nil
 	}
 	var n corev1.Node
-	if err := c.client.Get(ctx, client.ObjectKey{Name: c.Node}, &n); err != nil {
-		return nil, fmt.Errorf("reading Node %q: %w", c.Node, err)
+	if err := c.Get(ctx, client.ObjectKey{Name: node}, &n); err != nil {
+		return nil, fmt.Errorf("reading Node %q: %w", node, err)
 	}
 	return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.UID}}, nil
 }

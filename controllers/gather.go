@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
@@ -50,12 +51,41 @@ func (c *configuration) add(faults []fault) {
 // kindOf returns the kind of an object, which is its type's name; objects from a cache do not say it themselves.
 func kindOf(o client.Object) string { return reflect.TypeOf(o).Elem().Name() }
 
-// announcementObjects reads the configuration objects that say what is announced.
+// announcementObjects reads the configuration objects that say what is announced, but for Secrets.
 func announcementObjects(ctx context.Context, c client.Reader, namespace string) (policy.Objects, error) {
 	var pools v1beta1.IPAddressPoolList
 	var ads v1beta1.L2AdvertisementList
-	err := listAll(ctx, c, namespace, &pools, &ads)
-	return policy.Objects{Pools: pools.Items, L2Advertisements: ads.Items}, err
+	var peers v1beta2.BGPPeerList
+	var bgpAds v1beta1.BGPAdvertisementList
+	var profiles v1beta1.BFDProfileList
+	var communities v1beta1.CommunityList
+	err := listAll(ctx, c, namespace, &pools, &ads, &peers, &bgpAds, &profiles, &communities)
+	return policy.Objects{
+		Pools: pools.Items, L2Advertisements: ads.Items, BGPPeers: peers.Items, BGPAdvertisements: bgpAds.Items,
+		BFDProfiles: profiles.Items, Communities: communities.Items, SecretsUnread: true,
+	}, err
+}
+
+// passwords reads the Secrets that BGPPeers name. Only the speakers do, which open the sessions.
+func passwords(ctx context.Context, c client.Reader, namespace string, o *policy.Objects) error {
+	var list corev1.SecretList
+	if err := c.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("listing the Secrets of type %s in namespace %q: %w", corev1.SecretTypeBasicAuth, namespace, err)
+	}
+	named := map[policy.SecretKey]bool{}
+	for i := range o.BGPPeers {
+		if key, ok := policy.SecretOf(&o.BGPPeers[i]); ok {
+			named[key] = true
+		}
+	}
+	o.Secrets, o.SecretsUnread = map[policy.SecretKey]policy.Secret{}, false
+	for i := range list.Items {
+		s := &list.Items[i]
+		if key := (policy.SecretKey{Namespace: s.Namespace, Name: s.Name}); named[key] {
+			o.Secrets[key] = policy.Secret{Type: s.Type, Password: policy.Password(s.Data[corev1.BasicAuthPasswordKey])}
+		}
+	}
+	return nil
 }
 
 // configurationObjects reads all configuration objects.
@@ -86,6 +116,10 @@ func byUID(o policy.Objects) map[string]runtime.Object {
 	out := map[string]runtime.Object{}
 	addByUID(out, o.Pools)
 	addByUID(out, o.L2Advertisements)
+	addByUID(out, o.BGPPeers)
+	addByUID(out, o.BGPAdvertisements)
+	addByUID(out, o.BFDProfiles)
+	addByUID(out, o.Communities)
 	addByUID(out, o.AddressPolicies)
 	addByUID(out, o.AddressReservations)
 	return out

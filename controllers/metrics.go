@@ -207,7 +207,7 @@ func (m *announcingMetrics) Collect(ch chan<- prometheus.Metric) {
 	now := m.now.Load()
 	m.config.collect(ch, now.config)
 	for x := range now.told {
-		ch <- prometheus.MustNewConstMetric(m.announced, prometheus.GaugeValue, 1, x.Key.String(), "layer2", m.node, x.address.String())
+		ch <- prometheus.MustNewConstMetric(m.announced, prometheus.GaugeValue, 1, x.Key.String(), string(x.protocol), m.node, x.address.String())
 	}
 	for x, n := range now.candidates {
 		ch <- prometheus.MustNewConstMetric(m.candidates, prometheus.GaugeValue, float64(n), x.String())

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -46,6 +47,10 @@ func cacheOptions(namespace string) cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&v1beta1.IPAddressPool{}:       {Namespaces: here},
 			&v1beta1.L2Advertisement{}:     {Namespaces: here},
+			&v1beta1.BGPAdvertisement{}:    {Namespaces: here},
+			&v1beta1.BFDProfile{}:          {Namespaces: here},
+			&v1beta1.Community{}:           {Namespaces: here},
+			&v1beta2.BGPPeer{}:             {Namespaces: here},
 			&v1alpha1.AddressPolicy{}:      {Namespaces: here},
 			&v1alpha1.AddressReservation{}: {Namespaces: here},
 			&v1alpha1.AddressClaim{}:       {Namespaces: here},
@@ -56,6 +61,23 @@ func cacheOptions(namespace string) cache.Options {
 			&corev1.Namespace{}:            {Transform: stripNamespace},
 		},
 	}
+}
+
+// WithPasswords adds to a manager's options the Secrets that BGPPeers may name. No others are read.
+func WithPasswords(o *manager.Options, namespace string) {
+	right := fields.OneTermEqualSelector("type", string(corev1.SecretTypeBasicAuth))
+	o.Cache.ByObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{namespace: {FieldSelector: right}}, Transform: stripSecret}
+}
+
+// stripSecret keeps the password.
+func stripSecret(in any) (any, error) {
+	s, ok := in.(*corev1.Secret)
+	if !ok {
+		return in, nil
+	}
+	s.ManagedFields, s.OwnerReferences, s.Annotations = nil, nil, nil
+	s.Data = map[string][]byte{corev1.BasicAuthPasswordKey: s.Data[corev1.BasicAuthPasswordKey]}
+	return s, nil
 }
 
 // watch makes informers of the kinds, which call a function (or none) at every change, and waits until they have shown
@@ -128,7 +150,11 @@ func stripNode(in any) (any, error) {
 	conditions := n.Status.Conditions[:0]
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady || c.Type == corev1.NodeNetworkUnavailable {
-			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+			kept := corev1.NodeCondition{Type: c.Type, Status: c.Status}
+			if strings.Contains(c.Message, shuttingDown) {
+				kept.Message = shuttingDown
+			}
+			conditions = append(conditions, kept)
 		}
 	}
 	n.Status = corev1.NodeStatus{Conditions: conditions, Addresses: n.Status.Addresses}

@@ -236,12 +236,18 @@ func (s *story) speaks(c *replica) {
 	links <- struct{}{}
 	state := &ConfigurationState{Namespace: s.config, Node: name}
 	speakers := &SpeakerStates{Log: c.log.logger(), Namespace: s.config, Node: name, Version: "v1"}
-	m := c.manager(as("metallb-system/fairlead-speaker"), state.Configure)
+	statuses := &BGPStatuses{Log: c.log.logger(), Namespace: s.config, Node: name, Limit: 5000}
+	m := c.manager(as("metallb-system/fairlead-speaker"), func(o *manager.Options) {
+		state.Configure(o)
+		statuses.Configure(o)
+		WithPasswords(o, s.config)
+	})
 	a := &Announcing{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(), State: state,
 		Speakers: speakers, Namespace: s.config, Node: name, Options: AnnouncingOptions{MembersPort: port, FailbackAfter: time.Minute}, Links: links, Layer2: layer2,
+		BGPStatuses: statuses,
 	}
-	s.ok(errors.Join(a.SetUp(m), state.SetUp(m), speakers.SetUp(m)))
+	s.ok(errors.Join(a.SetUp(m), state.SetUp(m), speakers.SetUp(m), statuses.SetUp(m)))
 	stop := s.background(m.Start)
 	announces := func(want ...string) {
 		t.Helper()
@@ -277,6 +283,8 @@ func (s *story) speaks(c *replica) {
 		return ""
 	})
 	s.told("huazi", assignedOne("172.25.254.50"), `Normal nodeAssigned announcing 172.25.254.50 from node "n1" with protocol "layer2"`)
+	c.quiet()
+	s.speaksBGP(name)
 	endpoints := func(patch string) {
 		s.merge(&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "huazi-1"}}, `{"endpoints":[`+patch+`]}`)
 	}
@@ -289,7 +297,6 @@ func (s *story) speaks(c *replica) {
 	announces("172.25.254.50")
 	s.merge(s.get("huazi"), `{"spec":{"type":"ClusterIP"}}`)
 	announces()
-	c.quiet()
 	began := time.Now()
 	s.ok(stop())
 	if took := time.Since(began); took > 2*time.Second {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/policy"
@@ -49,9 +50,11 @@ type Announcing struct {
 	Options   AnnouncingOptions
 	Links     speaker.Links
 	Layer2    Layer2
-	BGP       speaker.Applier // nil: none
+	BGP       BGP // nil: none
 	// KernelAnswers says where the kernel answers in the speaker's place, given the links' names; nil: nowhere.
 	KernelAnswers func(links []string) []string
+	// BGPStatuses keeps the ServiceBGPStatus objects; nil: there are none.
+	BGPStatuses *BGPStatuses
 
 	watchdog  *watchdog.Watchdog
 	cache     cache.Cache
@@ -67,6 +70,7 @@ type Announcing struct {
 	elsewhere map[netip.Addr]struct{}     // what other nodes announce by the last plan
 	complaint complaints                  // what was told of what is wrong
 	seeds     seeds
+	sessions  sessionLog
 
 	peersByMAC atomic.Pointer[map[[6]byte]string] // the nodes of hardware addresses, for PeerOf
 }
@@ -78,7 +82,7 @@ type AnnouncingOptions struct {
 	HeartbeatPort      uint16        // UDP; 0: there are no heartbeats
 	FailbackAfter      time.Duration // see speaker.Speaker
 	IgnoreExcludeLabel bool          // nodes labelled node.kubernetes.io/exclude-from-external-load-balancers announce, too
-	DrainCordoned      bool          // a cordoned node hands its addresses over where others can have them
+	DrainCordoned      bool          // a cordoned node hands its addresses over where others can have them, and drains its BGP sessions
 }
 
 // Layer2 is what announcing needs of speaker/layer2, beside what the speaker does.
@@ -87,10 +91,11 @@ type Layer2 interface {
 	Conflicts() []layer2.Conflict
 }
 
-// told is one address of one Service. It is comparable.
+// told is one address of one Service, announced in one way. It is comparable.
 type told struct {
 	allocator.Key
 	address netip.Addr
+	protocol
 }
 
 // SetUp registers the speaker with the manager.
@@ -141,6 +146,7 @@ func (a *Announcing) mark() {
 func (a *Announcing) Start(ctx context.Context) error {
 	err := watch(ctx, a.cache, []client.Object{
 		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1alpha1.SpeakerState{},
+		&v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{}, &v1beta1.Community{}, &corev1.Secret{},
 	}, a.mark)
 	switch {
 	case ctx.Err() != nil:
@@ -180,7 +186,7 @@ func (a *Announcing) Start(ctx context.Context) error {
 		Links:         a.Links,
 		Members:       alive,
 		Layer2:        a.Layer2,
-		BGP:           a.BGP,
+		BGP:           a.BGP, // a nil one stays nil
 		FailbackAfter: a.Options.FailbackAfter,
 		Gather:        a.gather,
 		Report:        a.report,

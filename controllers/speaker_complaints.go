@@ -47,7 +47,7 @@ func (a *Announcing) conflicts(r speaker.Report, conflicts []layer2.Conflict) {
 		a.Log.Warn(message, "address", c.Address.String(), "mac", c.HardwareAddr().String(), "node", c.Node)
 		for i := range r.Plan.Verdicts {
 			if v := &r.Plan.Verdicts[i]; v.Address == c.Address && v.Owner == a.Node {
-				a.event(told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address}, corev1.EventTypeWarning, verdict.AddressUsedTwice, message)
+				a.event(told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address, layer2Protocol}, corev1.EventTypeWarning, verdict.AddressUsedTwice, message)
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func (a *Announcing) withoutInterface(r speaker.Report) {
 		if v.Reason != verdict.NoInterface || v.Owner != "" && v.Owner != a.Node {
 			continue
 		}
-		x := serviceComplaint{told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address}, v.Verdict}
+		x := serviceComplaint{told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address, layer2Protocol}, v.Verdict}
 		now[x] = struct{}{}
 		if _, ok := a.complaint.services[x]; !ok && (isFirst(r, a.Node) || v.Owner == a.Node) {
 			a.event(x.told, corev1.EventTypeWarning, v.Reason, v.Message)
@@ -95,9 +95,13 @@ func (a *Announcing) kernelAnswers(r speaker.Report) []string {
 
 // event records an Event on a Service, about one of its addresses.
 func (a *Announcing) event(x told, kind string, reason verdict.Reason, message string) {
+	action := "Announce"
+	if x.protocol == bgpProtocol {
+		action = "AnnounceByBGP" // not a repetition of the other one either
+	}
 	record(a.Events, &corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Service", Namespace: x.Namespace, Name: x.Name, UID: a.uids[x.Key],
 		// Tells the addresses of one Service apart: the recorder drops the message of what it takes for a repetition.
 		FieldPath: fmt.Sprintf("status.loadBalancer.ingress{%s}", x.address),
-	}, kind, reason, "Announce", message)
+	}, kind, reason, action, message)
 }

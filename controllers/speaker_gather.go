@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -23,6 +24,9 @@ func (a *Announcing) gather(ctx context.Context, local speaker.Local) (plan.View
 	v := plan.View{Node: a.Node, Links: local.Links, IgnoreExcludeLabel: a.Options.IgnoreExcludeLabel}
 	// The controller logs problems of the configuration and records Events, once for the cluster.
 	objects, err := announcementObjects(ctx, a.Client, a.Namespace)
+	if err == nil {
+		err = passwords(ctx, a.Client, a.Namespace, &objects)
+	}
 	if err != nil {
 		return v, err
 	}
@@ -58,7 +62,7 @@ func (a *Announcing) nodes(ctx context.Context, p published, members []plan.Memb
 	out := make([]plan.Node, 0, len(list.Items))
 	for i := range list.Items {
 		n := nodeOf(&list.Items[i])
-		n.Draining = a.Options.DrainCordoned && list.Items[i].Spec.Unschedulable
+		n.Draining = n.Draining || a.Options.DrainCordoned && list.Items[i].Spec.Unschedulable
 		n.Links = p.links[n.Name]
 		if m, ok := alive[n.Name]; ok && m.Facts != (plan.Facts{}) {
 			n.Unsettled = m.Unsettled()
@@ -218,6 +222,9 @@ func addEndpoints(s *plan.Service, e *discoveryv1.EndpointSlice) {
 	}
 }
 
+// shuttingDown is what the kubelet's graceful shutdown says in the Ready condition.
+const shuttingDown = "node is shutting down"
+
 func nodeOf(n *corev1.Node) plan.Node {
 	out := plan.Node{Name: n.Name, Labels: n.Labels}
 	_, out.Excluded = n.Labels[corev1.LabelNodeExcludeBalancers]
@@ -225,6 +232,7 @@ func nodeOf(n *corev1.Node) plan.Node {
 		switch c.Type {
 		case corev1.NodeReady:
 			out.Ready = c.Status == corev1.ConditionTrue
+			out.Draining = !out.Ready && strings.Contains(c.Message, shuttingDown)
 		case corev1.NodeNetworkUnavailable:
 			out.NetworkUnavailable = c.Status == corev1.ConditionTrue
 		}

@@ -18,8 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/fairlead-lb/fairlead/allocator"
-	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
-	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -99,7 +97,7 @@ func (v *Validation) ending(ctx context.Context, name string) (bool, error) {
 // foresee compiles the configuration as it is and as it would be, and decides for all Services by both. Neither knows of
 // values from before: a fault is told, not bridged.
 func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte) error {
-	now, err := v.objects(ctx)
+	now, err := configurationObjects(ctx, v.Uncached, v.Namespace)
 	if err != nil {
 		return err
 	}
@@ -120,22 +118,6 @@ func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte)
 	}
 	p.consequences, err = v.consequences(ctx, before, after)
 	return err
-}
-
-// objects reads all configuration objects. The Secrets that BGPPeers name are not for the webhooks to read.
-func (v *Validation) objects(ctx context.Context) (policy.Objects, error) {
-	out, err := configurationObjects(ctx, v.Uncached, v.Namespace)
-	if err != nil {
-		return out, err
-	}
-	var peers v1beta2.BGPPeerList
-	var ads v1beta1.BGPAdvertisementList
-	var profiles v1beta1.BFDProfileList
-	var communities v1beta1.CommunityList
-	err = listAll(ctx, v.Uncached, v.Namespace, &peers, &ads, &profiles, &communities)
-	out.BGPPeers, out.BGPAdvertisements, out.BFDProfiles, out.Communities = peers.Items, ads.Items, profiles.Items, communities.Items
-	out.SecretsUnread = true
-	return out, err
 }
 
 // consequences decides for the running Services by both policies. It counts as lost what a Service would keep for the

@@ -30,7 +30,7 @@ type Objects struct {
 	BFDProfiles         []v1beta1.BFDProfile
 	Communities         []v1beta1.Community
 
-	// Secrets are those that BGPPeers name, as far as they exist.
+	// Secrets are those that BGPPeers name, as far as they exist and, where only such were read, are of type basic-auth.
 	Secrets map[SecretKey]Secret
 	// SecretsUnread: the Secrets were not read, as by who only checks manifests. Nothing is told about those that are named,
 	// and the peers that name one wait.

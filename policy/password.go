@@ -72,7 +72,7 @@ func (c *compiler) secretPassword(id Ref, key SecretKey, objects *Objects) Passw
 	s, ok := objects.Secrets[key]
 	switch {
 	case !ok:
-		c.report(id, verdict.UnknownReference, "%s names Secret %q, which does not exist: create it or correct spec.passwordSecret", id, key)
+		c.report(id, verdict.UnknownReference, "%s names Secret %q, which does not exist as one of type %q: create it or correct spec.passwordSecret", id, key, corev1.SecretTypeBasicAuth)
 	case s.Type != corev1.SecretTypeBasicAuth:
 		c.report(id, verdict.UnusableSecret, "%s names Secret %q, which is of type %q: make it of type %q", id, key, s.Type, corev1.SecretTypeBasicAuth)
 	case s.Password == "":

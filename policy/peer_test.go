@@ -143,7 +143,7 @@ func TestPeerRules(t *testing.T) {
 		{"Secret elsewhere", func(s *peerSpec) { s.PasswordSecret = corev1.SecretReference{Name: "good", Namespace: "x"} }, false,
 			p + `, spec.passwordSecret.namespace: "x" has no effect, since the Secret is read in namespace "metallb-system": remove it (NoEffect)`},
 		{"no Secret", func(s *peerSpec) { s.PasswordSecret.Name = "gone" }, true,
-			p + ` names Secret "metallb-system/gone", which does not exist: create it or correct spec.passwordSecret (UnknownReference)`},
+			p + ` names Secret "metallb-system/gone", which does not exist as one of type "kubernetes.io/basic-auth": create it or correct spec.passwordSecret (UnknownReference)`},
 		{"Secret of another type", func(s *peerSpec) { s.PasswordSecret.Name = "opaque" }, true,
 			p + ` names Secret "metallb-system/opaque", which is of type "Opaque": make it of type "kubernetes.io/basic-auth" (UnusableSecret)`},
 		{"Secret without the key", func(s *peerSpec) { s.PasswordSecret.Name = "empty" }, true,

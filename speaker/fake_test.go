@@ -59,6 +59,7 @@ type world struct {
 	lost       map[string]bool
 	companions [][]plan.Companion
 	beats      chan struct{} // nil: there are no heartbeats
+	bgp        *applier      // nil: there is no BGP
 }
 
 // apply is one call of Layer2.ApplyLeaving.
@@ -141,6 +142,9 @@ func (w *world) run() (stop func() (time.Duration, error)) {
 	if w.beats != nil {
 		s.Heartbeats = heartbeats{w}
 		w.edges["heartbeats"] = &edge{fail: make(chan error)}
+	}
+	if w.bgp != nil {
+		s.BGP = w.bgp
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
@@ -228,6 +232,30 @@ func (w *world) live(ctx context.Context, name string) error {
 	case err := <-e.fail:
 		return err
 	}
+}
+
+// applier is BGP.
+type applier struct {
+	*world
+	changed chan struct{}
+	plans   int
+	drain   time.Duration // how long HandOver takes
+	failed  error         // what Apply and HandOver return
+}
+
+func (a *applier) Run(ctx context.Context) error { return a.live(ctx, "bgp") }
+func (a *applier) Changed() <-chan struct{}      { return a.changed }
+
+func (a *applier) Apply(context.Context, plan.Plan) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.plans++
+	return a.failed
+}
+
+func (a *applier) HandOver(context.Context) error {
+	time.Sleep(a.drain)
+	return a.failed
 }
 
 type links struct{ *world }

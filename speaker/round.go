@@ -18,6 +18,7 @@ type round struct {
 	layer2   announcing
 	watched  []plan.Companion
 	failed   string // the last error, so that it is logged once and not at every try
+	last     *Report
 }
 
 func newRound(s *Speaker, now time.Time) *round {
@@ -50,13 +51,21 @@ func (r *round) run(ctx context.Context, began time.Time) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	local.Announced = r.Layer2.Announced()
-	r.Report(ctx, Report{Local: local, Plan: p, Began: began, Failed: err})
+	r.last = &Report{Local: local, Plan: p, Began: began, Failed: err}
+	r.tell(ctx)
 	if err != nil {
 		return r.fail(ctx, err)
 	}
 	r.failed = ""
 	return min(wait, next)
+}
+
+// tell reports what became of the last plan, as it is now.
+func (r *round) tell(ctx context.Context) {
+	if r.last != nil {
+		r.last.Local.Announced = r.Layer2.Announced()
+		r.Report(ctx, *r.last)
+	}
 }
 
 // fail logs an error, once, and returns when to try again.

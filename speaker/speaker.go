@@ -5,6 +5,7 @@ package speaker
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -61,10 +62,13 @@ type Heartbeats interface {
 
 // Applier carries out a part of the plan beside layer 2, and is independent of it: BGP.
 type Applier interface {
-	// Edge's Run ends when this process stops, after HandOver; Changed makes the speaker plan and report again.
+	// Edge's Run ends when this process stops, after HandOver; Changed makes the speaker report again what became of the
+	// last plan.
 	Edge
 	// Apply carries out its part of the whole plan; it may be called again with the same one.
 	Apply(context.Context, plan.Plan) error
+	// HandOver lets others take over, where the last plan says that nobody may wait for this node's return.
+	HandOver(context.Context) error
 }
 
 // Speaker makes and carries out the plan of one node. All fields but Heartbeats, BGP and Watchdog are required.
@@ -103,7 +107,7 @@ type Report struct {
 }
 
 // Run speaks until the context ends. Then it tells the other speakers, goes on answering while they take over, and
-// stops: within 2 s in all.
+// stops: within 2 s in all, and what BGP's hand-over takes.
 func (s *Speaker) Run(ctx context.Context) error {
 	// The edges outlive ctx: they are needed for the hand-over.
 	edges, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -160,6 +164,8 @@ func (s *Speaker) follow(ctx context.Context) {
 		case <-s.Layer2.Changed():
 		case <-heartbeats:
 		case <-bgp:
+			r.tell(ctx)
+			continue
 		}
 		if ctx.Err() != nil {
 			return // select prefers no case, and a plan must not be begun any more
@@ -180,9 +186,25 @@ func (s *Speaker) awaitFirst(ctx context.Context) bool {
 	return true
 }
 
-// handOver lets the others take over what this node announces, unless the edges ended already.
+// handOver lets others take over what this node announces, unless the edges ended already.
 func (s *Speaker) handOver(ctx context.Context) {
-	if ctx.Err() != nil || len(s.Members.Alive()) < 2 {
+	if ctx.Err() != nil {
+		return
+	}
+	var work sync.WaitGroup
+	work.Go(func() { s.handOverLayer2(ctx) })
+	if s.BGP != nil {
+		work.Go(func() {
+			if err := s.BGP.HandOver(ctx); err != nil {
+				s.Log.Warn("BGP sessions are not handed over in full", "error", err)
+			}
+		})
+	}
+	work.Wait()
+}
+
+func (s *Speaker) handOverLayer2(ctx context.Context) {
+	if len(s.Members.Alive()) < 2 {
 		return
 	}
 	// First, since what takes over is heard as soon as the others are told.

@@ -369,6 +369,40 @@ func TestASpeakerStopsAsSoonAsItsSuccessorIsHeard(t *testing.T) {
 	})
 }
 
+// BGP carries out every plan; a change of its sessions is reported and makes no new plan; its failure does not hold up
+// layer 2; and its hand-over is waited for, beside layer 2's.
+func TestBGPBesideLayer2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.bgp = &applier{world: w, changed: make(chan struct{}, 1), drain: 5 * time.Second}
+		w.edges["bgp"] = &edge{fail: make(chan error)}
+		w.services("172.25.254.50")
+		w.alive = []string{"n1"}
+		stop := w.up()
+		w.at(100 * ms)
+		if w.bgp.plans != 1 || len(w.reports) != 1 {
+			t.Fatalf("%d plans, %d reports", w.bgp.plans, len(w.reports))
+		}
+		w.bgp.changed <- struct{}{}
+		synctest.Wait()
+		if w.bgp.plans != 1 || len(w.reports) != 2 || len(w.reports[1].Plan.L2) != 1 {
+			t.Fatalf("%d plans, %d reports", w.bgp.plans, len(w.reports))
+		}
+		w.bgp.failed = errors.New("no engine")
+		w.services("172.25.254.51")
+		w.mark()
+		if last := w.reports[len(w.reports)-1]; w.answeredFor() != ".51" || !errors.Is(last.Failed, w.bgp.failed) {
+			t.Errorf("answered for %q, %v", w.answeredFor(), last.Failed)
+		}
+		if took, err := stop(); took != 5*time.Second || err != nil {
+			t.Errorf("stopped after %s: %v", took, err)
+		}
+		if w.edges["bgp"].ended-w.edges["layer2"].ended != 0 {
+			t.Errorf("the edges ended at %s and %s", w.edges["bgp"].ended, w.edges["layer2"].ended)
+		}
+	})
+}
+
 func TestNoPlanIsBegunAfterTheStop(t *testing.T) {
 	for range 20 { // select chooses at random
 		synctest.Test(t, func(t *testing.T) {

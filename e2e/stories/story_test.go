@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
 
@@ -49,8 +50,11 @@ func (s *story) cleanUp() {
 			s.must(client.IgnoreNotFound(lab.Client().Delete(ctx, &list.Items[i])))
 		}
 	}
-	s.must(lab.Client().DeleteAllOf(ctx, &v1beta1.IPAddressPool{}, client.InNamespace(cluster.FairleadNamespace)))
-	s.must(lab.Client().DeleteAllOf(ctx, &v1beta1.L2Advertisement{}, client.InNamespace(cluster.FairleadNamespace)))
+	for _, kind := range []client.Object{
+		&v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{},
+	} {
+		s.must(lab.Client().DeleteAllOf(ctx, kind, client.InNamespace(cluster.FairleadNamespace)))
+	}
 }
 
 func (s *story) must(err error) {

@@ -25,11 +25,11 @@ const (
 
 var (
 	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint"}
-	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members"}
+	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "speaker/peering", "speaker/unserved"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
 	runtime = []string{"sigs.k8s.io/controller-runtime/..."}
-	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members"),
+	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/peering", "speaker/unserved", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members"),
 		"k8s.io/client-go/...", "github.com/prometheus/...", "github.com/mdlayher/...", "github.com/jsimonetti/rtnetlink/...",
 		"github.com/hashicorp/...", "github.com/osrg/gobgp/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
 )
@@ -47,6 +47,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/bgp"}, own("speaker/bfd", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/bfd"}, own("speaker/plan", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/heartbeat"}, own("speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members")}, // it is on the machinery of bfd
+		{[]string{"speaker/peering"}, own("speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")}, // it joins bgp and bfd
 		{[]string{"speaker/layer2"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/members")},
 		{[]string{"speaker/link"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/members")},
 		{[]string{"speaker/members"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link")},

@@ -51,6 +51,17 @@ func New(t testing.TB) *NS {
 	return n
 }
 
+// Open returns a namespace that another made, such as /run/netns/NAME.
+func Open(t testing.TB, path string) *NS {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatalf("opening a network namespace: %v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &NS{f}
+}
+
 // Path names the namespace to other processes, as `ip link set ... netns PATH` takes it.
 func (n *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
 

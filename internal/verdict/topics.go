@@ -12,6 +12,7 @@ const (
 	peers        = "kubectl -n HOME get bgppeers"
 	nodes        = "kubectl get nodes --show-labels"
 	speakers     = "kubectl -n HOME get pods -o wide"
+	states       = "kubectl -n HOME get speakerstates -o yaml"
 	object       = "kubectl -n HOME describe KIND NAME"
 )
 
@@ -25,6 +26,7 @@ func Topics() []Topic {
 		{"Announcements", "In the Events of a Service, in the status of announcements, and in `fairlead explain`; one for each address and node.", announcements()},
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
 		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
+		{"Sessions and speakers", "In the Events of BGPPeers and in the SpeakerStates.", sessions()},
 		{"Manifests", "In `fairlead lint` only.", manifests()},
 	}
 }
@@ -114,6 +116,14 @@ func conditions() []Doc {
 		{Conflicting, "A pool that the AddressPolicy selects obeys another one, which has a higher priority or, if they are equal, comes first by name.", "Nothing, if that is meant; else change spec.priority or what the policies select.", policies},
 		{NoConflict, "No pool that the AddressPolicy selects obeys another one.", nothing, ""},
 		{Bound, "The address is held for those whom the AddressReservation is for.", nothing, ""},
+	}
+}
+
+func sessions() []Doc {
+	return []Doc{
+		{SessionEstablished, "The node's BGP session with the neighbor is established.", nothing, ""},
+		{SessionDown, "The node's BGP session with the neighbor has ended or cannot be established; the message says why.", "Compare addresses, AS numbers and password with the router's, and look whether TCP port 179 is let through. The SpeakerState of the node shows the session as it is now.", states},
+		{TooMany, "There would be more objects of a kind than a flag allows, so there are none.", "Nothing, if you do not need them; else raise the flag that the message names.", ""},
 	}
 }
 

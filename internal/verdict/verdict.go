@@ -159,6 +159,16 @@ const (
 	NotCarriedOver Reason = "NotCarriedOver"
 )
 
+// Reasons for Events about a node's BGP sessions, and for what a speaker says of itself.
+const (
+	// SessionEstablished: the node's session with the BGPPeer is established.
+	SessionEstablished Reason = "SessionEstablished"
+	// SessionDown: the node's session with the BGPPeer has ended or cannot be established.
+	SessionDown Reason = "SessionDown"
+	// TooMany: there would be more objects of a kind than a flag allows, so there are none.
+	TooMany Reason = "TooMany"
+)
+
 // Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value
 // says nothing.
 type Verdict struct {

@@ -2,7 +2,10 @@
 
 package bfd
 
-import "sync/atomic"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // Counters counts packets since New, over all sessions.
 type Counters struct {
@@ -51,4 +54,28 @@ func (m *Monitor) Counters() Counters {
 		out.Dropped[d] = n.Load()
 	}
 	return out
+}
+
+// Packets counts the packets of one session since it was first wanted.
+type Packets struct {
+	Received, Sent         uint64 // control packets
+	EchoReceived, EchoSent uint64 // echo packets of ours, and those of them that came back
+}
+
+// Packets returns what was counted of each session that runs; nothing when Run has ended, or has not begun when ctx ends.
+func (m *Monitor) Packets(ctx context.Context) map[Path]Packets {
+	out := make(chan map[Path]Packets, 1)
+	select {
+	case m.requests <- request{packets: out}:
+	case <-ctx.Done():
+		return nil
+	case <-m.stopped:
+		return nil
+	}
+	select {
+	case p := <-out:
+		return p
+	case <-m.stopped:
+		return nil
+	}
 }

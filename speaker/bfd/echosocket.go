@@ -197,6 +197,7 @@ func (l *loop) sendEcho(one *session) {
 		text = err.Error()
 	} else {
 		l.counters.echoSent.Add(1)
+		one.tally.EchoSent++
 	}
 	if text != one.echoFault {
 		one.echoFault, l.news = text, true

@@ -50,7 +50,8 @@ func newLoop(m *Monitor) (*loop, error) {
 	}, nil
 }
 
-// run does one round after the other: it waits for a request, a packet, or for the time to do something.
+// run does one round after the other: it waits for a request, a packet, or for the time to do something. Sessions that were
+// taken down on purpose have said so when it ends.
 func (l *loop) run(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
@@ -64,11 +65,11 @@ func (l *loop) run(ctx context.Context) {
 	}()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
+	for ended := ctx.Done(); ended != nil || len(l.leaving) > 0; {
 		l.sleep(timer)
 		select {
-		case <-ctx.Done():
-			return
+		case <-ended:
+			ended = nil
 		case r := <-l.requests:
 			l.handle(r)
 		case <-l.readable:
@@ -157,6 +158,7 @@ func (l *loop) send(one *session, p packet) {
 	err := l.sockets.send(one.to, l.scratch)
 	if err == nil {
 		l.counters.sent.Add(1)
+		one.tally.Sent++
 	}
 	l.noteFault(one, err)
 }
@@ -212,10 +214,20 @@ func (l *loop) snapshot() map[Path]State {
 	return states
 }
 
-// handle does what a caller of Apply or Leave asks for.
+func (l *loop) packets() map[Path]Packets {
+	out := make(map[Path]Packets, len(l.table.byPath))
+	for path, one := range l.table.byPath {
+		out[path] = one.tally
+	}
+	return out
+}
+
+// handle does what a caller of Apply, Leave or Packets asks for.
 func (l *loop) handle(r request) {
 	now := time.Now()
 	switch {
+	case r.packets != nil:
+		r.packets <- l.packets()
 	case r.leave:
 		l.left = true
 		l.told = append(l.told, r.done)

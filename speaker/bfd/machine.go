@@ -43,7 +43,7 @@ type machine struct {
 	farewellEvery      time.Duration
 	lastSent, nextSend time.Time // periodic transmission; the zero time: none
 	lastHeard, expires time.Time // detection; the zero time: nothing to detect
-	downs              uint64    // how often it left Up
+	ups, downs         uint64    // how often it came Up, and left Up though neither end was taken down on purpose
 	echo               echo
 	out                []packet
 	sendEcho, news     bool          // an echo packet has to be sent now; something that State shows has changed
@@ -146,7 +146,10 @@ func (m *machine) follow(remote Status, now time.Time) {
 
 // become changes the state. A packet that says so is left to the caller.
 func (m *machine) become(s Status, d Diagnostic, now time.Time) {
-	if m.local == Up {
+	switch {
+	case s == Up:
+		m.ups++
+	case m.local == Up && m.remote != AdminDown: // which says nothing of the path (RFC 5882 section 3.2)
 		m.downs++
 	}
 	m.local, m.since, m.news = s, now, true

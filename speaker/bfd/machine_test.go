@@ -113,6 +113,7 @@ func TestTransitions(t *testing.T) {
 		{Up, Up, Up, NoDiagnostic},
 		{AdminDown, Init, AdminDown, AdminDownDiag},
 	}
+	failures := map[Status]uint64{Down: 1} // of a session that is Up; AdminDown is none (RFC 5882 section 3.2)
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%v hears %v", tt.local, tt.remote), func(t *testing.T) {
 			r := newRig(t, nil)
@@ -128,6 +129,9 @@ func TestTransitions(t *testing.T) {
 			r.hear(from(tt.remote))
 			if r.local != tt.want || r.diagnostic != tt.diagnostic {
 				t.Fatalf("is %v (%v), want %v (%v)", r.local, r.diagnostic, tt.want, tt.diagnostic)
+			}
+			if want := failures[tt.remote]; tt.local == Up && r.downs != want {
+				t.Errorf("counts as %d failures of the path, want %d", r.downs, want)
 			}
 			if changed := tt.local != tt.want; changed != (len(r.sent()) == 1) {
 				t.Error("a change of state is told by one packet at once, and nothing else is (section 6.8.7)")

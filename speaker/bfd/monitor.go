@@ -51,11 +51,12 @@ type Monitor struct {
 	counters *counters
 }
 
-// request is one call of Apply or Leave.
+// request is one call of Apply, Leave or Packets.
 type request struct {
-	want  []Session
-	leave bool
-	done  chan<- error
+	want    []Session
+	leave   bool
+	done    chan<- error
+	packets chan<- map[Path]Packets
 }
 
 // New returns a Monitor without sessions. It opens and starts nothing.
@@ -72,7 +73,7 @@ func New(c Config) *Monitor {
 }
 
 // Run holds the sessions until ctx ends, and then ends them without a word, as graceful restart wants it: see Leave for
-// the other way. Sockets are opened in the network namespace of the calling thread. It is called once.
+// the other way. Those that are no longer wanted finish telling so, in at most 200 ms. Sockets are opened in the network namespace of the calling thread. It is called once.
 func (m *Monitor) Run(ctx context.Context) error {
 	defer close(m.stopped)
 	l, err := newLoop(m)

@@ -3,6 +3,7 @@
 package bfd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -114,4 +115,10 @@ func (p Parameters) validate() error {
 		return errors.New("the detect multiplier is 0")
 	}
 	return nil
+}
+
+// Compare orders paths, by the peer's address first.
+func (p Path) Compare(q Path) int {
+	return cmp.Or(p.Peer.Compare(q.Peer), p.Local.Compare(q.Local), strings.Compare(p.Interface, q.Interface), strings.Compare(p.VRF, q.VRF),
+		strings.Compare(p.String(), q.String()))
 }

@@ -22,7 +22,8 @@ type State struct {
 	EchoInterval     time.Duration // between echo packets sent; 0: none are sent
 	EchoReturns      bool          // they come back, so the session goes Down if they do not any more
 
-	Downs     uint64 // how often the session left Up
+	Ups       uint64 // how often the session came Up
+	Downs     uint64 // how often the session left Up, but for AdminDown of the other end
 	EchoFault string // why the last echo packet could not be sent, or ""
 	Fault     string // why the last packet could not be sent, or ""
 }
@@ -35,7 +36,7 @@ func (s *session) state() State {
 		Diagnostic: m.diagnostic, RemoteDiagnostic: m.remoteDiagnostic,
 		Discriminator: m.mine, RemoteDiscriminator: m.yours,
 		EchoInterval: m.echo.interval, EchoReturns: m.echo.everReturns,
-		Downs: m.downs, Fault: s.fault, EchoFault: s.echoFault,
+		Ups: m.ups, Downs: m.downs, Fault: s.fault, EchoFault: s.echoFault,
 	}
 	if m.periodic() {
 		out.TransmitInterval = m.interval()

@@ -20,6 +20,7 @@ type session struct {
 	// Owned by the edge.
 	to    destination
 	told  Status // that was logged last
+	tally Packets
 	fault string // why the last packet could not be sent
 
 	echoFault string // why the last echo packet could not be sent
@@ -118,6 +119,7 @@ func (t *table) receive(d datagram, now time.Time) Drop {
 	}
 	one.heard = d
 	one.heard.payload = nil
+	one.tally.Received++
 	one.machine.receive(p, now)
 	t.touch(one)
 	return ""
@@ -163,6 +165,7 @@ func (t *table) echoed(discriminator uint32, d datagram, now time.Time) Drop {
 		return DropEcho
 	}
 	one.echoReturned(now)
+	one.tally.EchoReceived++
 	t.touch(one)
 	return ""
 }

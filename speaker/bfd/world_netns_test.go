@@ -1,4 +1,4 @@
-//go:build linux && netns
+//go:build linux && (netns || bench || soak)
 
 package bfd
 

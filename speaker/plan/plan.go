@@ -17,6 +17,8 @@ type Plan struct {
 	Routes   []Route   // by peer and prefix
 	// Drain: the neighbors are to prefer other nodes (RFC 8326), since this one is draining.
 	Drain bool
+	// Leaves: if this speaker stops now, nobody may wait for its return, since the node is draining, excluded or unknown.
+	Leaves bool
 
 	// Verdicts say what becomes of each address of each Service by layer 2, by namespace, name and address. An address that
 	// is for BGP alone has none.
@@ -41,6 +43,7 @@ type Verdict struct {
 func Build(v *View) Plan {
 	b := newBuilder(v)
 	p := Plan{Sessions: b.speaking.sessions, Drain: b.own != nil && b.own.Draining}
+	p.Leaves = b.own == nil || b.own.Draining || b.excluded(b.own)
 	p.Verdicts = make([]Verdict, 0, len(v.Services))
 	if len(v.Policy.BGPAds) > 0 {
 		p.BGP = make([]BGPVerdict, 0, len(v.Services))
