@@ -9,7 +9,7 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build manifests chart setup test test-unit test-packaging test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
+.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
@@ -17,7 +17,7 @@ help: ## List the targets
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
 
-manifests chart: ## Write dist/: one file to kubectl apply; the Helm chart
+manifests chart image: ## Write dist/: one file to kubectl apply; the Helm chart; the image for two architectures
 	go run -C tools/packaging . -version $(VERSION) -out $(CURDIR)/dist $@
 
 setup: ## Install missing Debian packages, build missing Kubernetes binaries (about 10 minutes the first time)
@@ -29,8 +29,8 @@ test: setup build test-unit test-packaging fuzz test-envtest test-netns test-e2e
 test-unit: ## Run the pure tests: no root, no cluster, no set-up
 	go test -race ./...
 
-test-packaging: ## Test the chart and the manifests
-	go test -C tools/packaging ./...
+test-packaging: ## Test the chart, the manifests and the image
+	go test -C tools/packaging -timeout 30m ./...
 
 test-envtest: setup ## Test the controllers against a real API server
 	KUBEBUILDER_ASSETS="$$(bin/lab assets)" go test -race -count=1 -tags envtest ./controllers/...

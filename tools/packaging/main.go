@@ -16,7 +16,7 @@ func main() {
 	}
 }
 
-// run makes the artifacts that are named: manifests, chart.
+// run makes the artifacts that are named: manifests, chart, image.
 func run(args []string) error {
 	flags := flag.NewFlagSet("packaging", flag.ContinueOnError)
 	root := flags.String("root", "../..", "the repository")
@@ -50,6 +50,17 @@ func build(what, root, version, out string) (string, error) {
 		return name, os.WriteFile(name, m, 0o644)
 	case "chart":
 		return PackageChart(root, version, out)
+	case "image":
+		s, err := SourceAt(root, version)
+		if err != nil {
+			return "", err
+		}
+		index, err := BuildImage(s, []string{"amd64", "arm64"})
+		if err != nil {
+			return "", err
+		}
+		name := filepath.Join(out, "fairlead-"+version+".oci.tar")
+		return name, WriteArchive(index, s, name)
 	}
-	return "", fmt.Errorf("%q: want manifests or chart", what)
+	return "", fmt.Errorf("%q: want manifests, chart or image", what)
 }

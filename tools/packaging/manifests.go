@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// image is where releases are found; config/ names it with the tag dev.
-const image = "ghcr.io/fairlead-lb/fairlead"
+// repository is where releases are found; config/ names it with the tag dev.
+const repository = "ghcr.io/fairlead-lb/fairlead"
 
 // Manifests renders config/default of the repository, with images of that version.
 func Manifests(root, version string) ([]byte, error) {
@@ -20,5 +20,5 @@ func Manifests(root, version string) ([]byte, error) {
 		return nil, fmt.Errorf("rendering %s: %w", dir, err)
 	}
 	out, err := m.AsYaml()
-	return bytes.ReplaceAll(out, []byte(image+":dev"), []byte(image+":"+version)), err
+	return bytes.ReplaceAll(out, []byte(repository+":dev"), []byte(repository+":"+version)), err
 }
