@@ -22,6 +22,7 @@ manifests chart image: ## Write dist/: one file to kubectl apply; the Helm chart
 
 setup: ## Install missing Debian packages, build missing Kubernetes binaries (about 10 minutes the first time)
 	@go build -o bin/lab ./e2e/cmd/lab
+	@go build -C tools/packaging -o $(CURDIR)/bin/helm helm.sh/helm/v3/cmd/helm
 	@bin/lab binaries
 
 test: setup build test-unit test-packaging fuzz test-envtest test-netns test-e2e ## Run every test; the last two tiers need root

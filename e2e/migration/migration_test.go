@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -26,7 +25,6 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
-	"github.com/fairlead-lb/fairlead/e2e/kubebin"
 )
 
 const (
@@ -128,19 +126,14 @@ func TestThereAndBack(t *testing.T) {
 	traffic.check("back")
 }
 
-// makeTools makes helm, and puts what the guide's commands use into one folder.
+// makeTools puts what the guide's commands use into one folder.
 func (m *move) makeTools() {
 	m.Helper()
-	cache, err := kubebin.CacheDir()
+	helm, err := filepath.Abs("../../bin/helm")
 	m.must(err)
-	helm := filepath.Join(cache, "helm")
-	m.must(cluster.Progress(os.Stderr, "helm is compiled", func() error {
-		out, err := exec.CommandContext(m.ctx, "go", "build", "-C", "../../tools/packaging", "-o", helm, "helm.sh/helm/v3/cmd/helm").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
-	}))
+	if _, err := os.Stat(helm); err != nil {
+		m.Fatalf("there is no helm (make setup builds it): %v", err)
+	}
 	m.must(os.Symlink(helm, filepath.Join(m.tools, "helm")))
 	m.must(os.Symlink(m.KubectlPath(), filepath.Join(m.tools, "kubectl")))
 	// The controller is no pod here, so that its Service would have no endpoint.
