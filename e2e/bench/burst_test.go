@@ -4,10 +4,12 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
@@ -16,8 +18,8 @@ import (
 // burstRatio is how much longer than bare patches of the statuses all of it may take, the controller's start included.
 const burstRatio = 1.5
 
-// burst creates Services while no controller runs, starts one, and waits for the last address. Before that it writes as
-// many Services' statuses itself: what the API server takes. The speakers are stopped, since they would take from the
+// burst creates Services while no controller runs, starts one, and waits for the last address. Before that it writes all
+// those statuses itself, and takes them back: what the API server takes. The speakers are stopped, since they would take from the
 // controller and the API server what is another machine's elsewhere.
 func burst(m *measurement, services int, restartLimit time.Duration) {
 	m.Cleanup(func() { m.must(lab.clear(context.Background(), true)) })
@@ -27,11 +29,6 @@ func burst(m *measurement, services int, restartLimit time.Duration) {
 		m.must(err)
 	}
 	bare := bareBurst(m, model, services)
-	m.during("they are deleted", func() error { return lab.clear(m.ctx, false) })
-
-	m.during(fmt.Sprintf("%d Services are created", services), func() error {
-		return lab.create(m.ctx, services, func(i int) client.Object { return light(number(i), "") })
-	})
 	lab.settle(m.ctx)
 	watch, err := lab.follow(m.ctx)
 	m.must(err)
@@ -79,16 +76,17 @@ func assignedService(m *measurement) *corev1.Service {
 	return shown.Service
 }
 
-// bareBurst gives Services that Fairlead does not serve the status of the model, in the same way as the controller does.
+// bareBurst creates Services and gives them the status of the model, in the same way as the controller does. It returns how
+// long that took, and leaves the Services without.
 func bareBurst(m *measurement, model *corev1.Service, count int) time.Duration {
 	services := make([]*corev1.Service, count)
-	patches := make([]client.Patch, count)
 	for i := range services {
-		services[i] = light(number(i), otherClass)
+		services[i] = light(number(i), "")
 	}
-	m.during(fmt.Sprintf("%d Services of others are created", count), func() error {
+	m.during(fmt.Sprintf("%d Services are created", count), func() error {
 		return lab.create(m.ctx, count, func(i int) client.Object { return services[i] })
 	})
+	patches := make([]client.Patch, count)
 	for i := range patches {
 		var err error
 		patches[i], err = barePatch(services[i], model, i)
@@ -101,7 +99,19 @@ func bareBurst(m *measurement, model *corev1.Service, count int) time.Duration {
 			return lab.Client().Status().Patch(ctx, services[i], patches[i])
 		})
 	})
-	return time.Since(begin)
+	took := time.Since(begin)
+	nothing := map[string]any{}
+	for name := range model.Annotations {
+		nothing[name] = nil
+	}
+	undo, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": nothing}, "status": map[string]any{"conditions": nil, "loadBalancer": nil}})
+	m.must(err)
+	m.during("... and taken back", func() error {
+		return each(m.ctx, count, func(ctx context.Context, i int) error {
+			return lab.Client().Status().Patch(ctx, services[i], client.RawPatch(types.MergePatchType, undo))
+		})
+	})
+	return took
 }
 
 // restarted stops the controller, creates one more Service, starts a controller and returns how long after that the
