@@ -14,9 +14,10 @@ func TestTellingIsPaced(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); _ = tell.run(ctx) }()
-		var sent []int
-		for i := range eventsAtOnce + eventsPerSecond {
-			tell.tell(func() { sent = append(sent, i) })
+		const all = eventsAtOnce + eventsPerSecond
+		sent := make(chan int, all)
+		for i := range all {
+			tell.tell(func() { sent <- i })
 		}
 		synctest.Wait()
 		if len(sent) != eventsAtOnce {
@@ -24,11 +25,11 @@ func TestTellingIsPaced(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(sent) != eventsAtOnce+eventsPerSecond {
-			t.Errorf("%d Events went out within a second, want %d", len(sent), eventsAtOnce+eventsPerSecond)
+		if len(sent) != all {
+			t.Fatalf("%d Events went out within a second, want %d", len(sent), all)
 		}
-		for i, x := range sent {
-			if i != x {
+		for i := range all {
+			if x := <-sent; i != x {
 				t.Fatalf("Event %d went out as number %d", x, i)
 			}
 		}
