@@ -111,7 +111,7 @@ func speakerCommand() *cobra.Command {
 				Log: log, Registerer: metrics.Registry, Node: node, Peer: announcing.PeerOf, Outranks: plan.Outranks, PauseAfter: pauseAfter,
 				RefreshEvery: never(refresh), FrameRate: frameRate,
 			})
-			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), exclusions.SetUp(m), statuses.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready)); err != nil {
+			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), exclusions.SetUp(m), statuses.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready), m.Add(shrink(log, announcing.Ready))); err != nil {
 				return err
 			}
 			log.Info("the speaker starts", "version", version, "node", node, "namespace", c.namespace)

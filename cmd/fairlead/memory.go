@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+)
+
+// restAfter is how long a process has been ready when it gives back what only its start needed.
+const restAfter = 15 * time.Second
+
+// shrink gives back, once the process is ready, the memory that only its start needed: what the heap holds no more, and
+// the pages of the program that ran once. Of the latter those in use are read again, from the page cache.
+func shrink(log *slog.Logger, ready func(*http.Request) error) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		for wait := time.Second; ; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(wait):
+			}
+			if wait == restAfter {
+				break
+			}
+			if ready(nil) == nil {
+				wait = restAfter
+			}
+		}
+		debug.FreeOSMemory()
+		if err := releaseProgram(); err != nil {
+			log.Debug("the program's pages stay in memory", "error", err)
+		}
+		return nil
+	}
+}
+
+// releaseProgram unmaps the pages of this program's file that nothing has written to (madvise(2), MADV_DONTNEED on a
+// private mapping of a file: the next access finds the file's content again).
+func releaseProgram() error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range readOnly(string(maps), filepath.Clean(program)) {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED); errno != 0 {
+			errs = append(errs, fmt.Errorf("releasing %x-%x: %w", m.from, m.to, errno))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mapping is a range of addresses.
+type mapping struct{ from, to uintptr }
+
+// readOnly returns the private mappings of a file that cannot be written to, of a list in the form of proc_pid_maps(5).
+func readOnly(maps, file string) (out []mapping) {
+	for line := range strings.Lines(maps) {
+		fields := strings.Fields(line)
+		if len(fields) != 6 || fields[5] != file || strings.Contains(fields[1], "w") || !strings.HasSuffix(fields[1], "p") {
+			continue
+		}
+		from, to, _ := strings.Cut(fields[0], "-")
+		a, err1 := strconv.ParseUint(from, 16, 64)
+		b, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 == nil && err2 == nil && a < b {
+			out = append(out, mapping{uintptr(a), uintptr(b)})
+		}
+	}
+	return out
+}

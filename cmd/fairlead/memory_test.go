@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestOnlyPagesThatNothingWritesToAreReleased(t *testing.T) {
+	const maps = `00400000-018f6000 r-xp 00000000 fe:00 1311 /fairlead
+018f6000-02e72000 r--p 014f6000 fe:00 1311 /fairlead
+02e72000-02f10000 rw-p 02a72000 fe:00 1311 /fairlead
+02f10000-04f5e000 rw-p 00000000 00:00 0
+7f0000000000-7f0000001000 r--p 00000000 fe:00 99 /etc/other
+7f0000002000-7f0000003000 r--s 00000000 fe:00 1311 /fairlead
+7ffd000-7ffe000 r-xp 00000000 00:00 0 [vdso]
+nonsense
+`
+	want := []mapping{{0x400000, 0x18f6000}, {0x18f6000, 0x2e72000}}
+	if got := readOnly(maps, "/fairlead"); !slices.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
+
+// The process goes on after its own pages were taken from it.
+func TestTheProgramRunsOnWithoutItsPages(t *testing.T) {
+	for range 3 {
+		if err := releaseProgram(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := readOnly("1-2 r--p 0 0 0 /x", "/x"); len(got) != 1 {
+		t.Errorf("after the release: %v", got)
+	}
+}
+
+func TestMemoryIsGivenBackOnceTheProcessIsReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		ready := func(*http.Request) error {
+			if time.Since(begin) < 10*time.Second {
+				return errors.New("not yet")
+			}
+			return nil
+		}
+		if err := shrink(nil, ready)(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took != 10*time.Second+restAfter {
+			t.Errorf("it was given back after %v", took)
+		}
+	})
+}
