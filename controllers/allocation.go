@@ -304,6 +304,10 @@ func older(a, b string) bool {
 // write patches the statuses, some at a time. A Service that changed meanwhile is left to the next pass, which its
 // change brings; a deleted one needs nothing.
 func (a *Allocation) write(ctx context.Context, changes []change) error {
+	if len(changes) > a.Writers {
+		a.telling.quiet.Lock()
+		defer a.telling.quiet.Unlock()
+	}
 	var g errgroup.Group
 	g.SetLimit(a.Writers)
 	results := make([]*corev1.Service, len(changes))

@@ -15,8 +15,10 @@ const (
 	eventsPerSecond = 200
 )
 
-// telling sends Events in the order in which they come, paced, so that telling of addresses does not delay giving them.
+// telling sends Events in the order in which they come, paced, and none while many statuses are written, so that telling of
+// addresses does not delay giving them.
 type telling struct {
+	quiet sync.Mutex // held by whoever sends, or wants none to be sent
 	mu    sync.Mutex
 	queue []func()
 	wake  chan struct{} // of one
@@ -48,7 +50,9 @@ func (t *telling) run(ctx context.Context) error {
 			if err := pace.Wait(ctx); err != nil {
 				return nil
 			}
+			t.quiet.Lock()
 			send()
+			t.quiet.Unlock()
 		}
 	}
 }

@@ -2,9 +2,13 @@ package controllers
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // TestTellingIsPaced: a few Events go out at once and in order, of many the rest follows at the pace that is documented.
@@ -36,4 +40,35 @@ func TestTellingIsPaced(t *testing.T) {
 		stop()
 		<-done
 	})
+}
+
+// TestNothingIsToldWhileManyStatusesAreWritten, but all of it after that.
+func TestNothingIsToldWhileManyStatusesAreWritten(t *testing.T) {
+	b := newBench(t, services(40)...)
+	b.Writers = 2
+	r := &b.events
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = b.telling.run(ctx) }()
+	during := 0
+	var mu sync.Mutex
+	b.patch = func(client.Client, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		during += len(r.take())
+	}
+	if _, err := b.Reconcile(ctx, reconcile.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	if during > 0 {
+		t.Errorf("%d Events were sent meanwhile", during)
+	}
+	for late := time.Now().Add(10 * time.Second); during < 40 && time.Now().Before(late); time.Sleep(time.Millisecond) {
+		during += len(r.take())
+	}
+	if during != 40 {
+		t.Errorf("%d Events were sent after that, want 40", during)
+	}
+	stop()
+	<-done
 }
