@@ -338,7 +338,7 @@ func (a *Allocation) patch(ctx context.Context, c change) (*corev1.Service, erro
 	answer.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Service"))
 	answer.Namespace, answer.Name = key.Namespace, key.Name
 	err := a.underLease(ctx, func(ctx context.Context) error {
-		return a.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, c.patch))
+		return a.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, c.patch()))
 	})
 	switch {
 	case errors.Is(err, errLease):

@@ -27,8 +27,9 @@ const maxConditionMessage = 32768
 type change struct {
 	service   *corev1.Service      // as it was read
 	addresses []netip.Addr         // that it shows afterwards
-	patch     []byte               // JSON merge patch of the status subresource
-	after     corev1.ServiceStatus // what that makes of the status
+	after     corev1.ServiceStatus // what it makes of the status
+	moved     bool                 // of that, the load balancer too
+	notes     map[string]any       // annotations to set; nil as a value: to remove
 	event     *event               // about the Service; nil where nothing is to be told
 	more      []about              // beside that
 	since     time.Time            // since when it waited for the address that it gets; zero where that is not so
@@ -61,14 +62,11 @@ func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, boo
 	if !moved && !said && len(annotations) == 0 {
 		return change{}, false
 	}
-	c := change{service: s, addresses: d.Addresses, event: tell(s, held, d, moved), more: tellLegacyNames(s)}
+	c := change{service: s, addresses: d.Addresses, moved: moved, notes: annotations, event: tell(s, held, d, moved), more: tellLegacyNames(s)}
 	c.after = corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer, Conditions: conditions}
-	status := map[string]any{"conditions": conditions}
 	if moved {
 		c.after.LoadBalancer.Ingress = ingress(s, d.Addresses)
-		status["loadBalancer"] = map[string]any{"ingress": c.after.LoadBalancer.Ingress}
 	}
-	c.patch = mergePatch(s, annotations, status)
 	return c, true
 }
 
@@ -84,11 +82,11 @@ func release(s *corev1.Service) (change, bool) {
 	if !said && len(annotations) == 0 {
 		return change{}, false
 	}
-	status := map[string]any{"conditions": conditions, "loadBalancer": map[string]any{"ingress": nil}}
 	return change{
 		service: s,
-		patch:   mergePatch(s, annotations, status),
 		after:   corev1.ServiceStatus{Conditions: conditions},
+		moved:   true,
+		notes:   annotations,
 		event: &event{corev1.EventTypeNormal, verdict.Verdict{
 			Reason:  verdict.Released,
 			Message: fmt.Sprintf("the Service is of type %s now, so its address was freed", s.Spec.Type),
@@ -233,11 +231,16 @@ func ingress(s *corev1.Service, addresses []netip.Addr) []corev1.LoadBalancerIng
 	return out
 }
 
-// mergePatch renders a JSON merge patch (RFC 7386) that applies to just the version of the Service that was read.
-func mergePatch(s *corev1.Service, annotations, status map[string]any) []byte {
-	metadata := map[string]any{"uid": s.UID, "resourceVersion": s.ResourceVersion}
-	if len(annotations) > 0 {
-		metadata["annotations"] = annotations
+// patch renders the change as a JSON merge patch (RFC 7386) of the status subresource that applies to just the version of
+// the Service that was read. It is rendered when it is sent: ten thousand of them would be large.
+func (c *change) patch() []byte {
+	metadata := map[string]any{"uid": c.service.UID, "resourceVersion": c.service.ResourceVersion}
+	if len(c.notes) > 0 {
+		metadata["annotations"] = c.notes
+	}
+	status := map[string]any{"conditions": c.after.Conditions}
+	if c.moved {
+		status["loadBalancer"] = map[string]any{"ingress": c.after.LoadBalancer.Ingress}
 	}
 	b, err := json.Marshal(map[string]any{"metadata": metadata, "status": status})
 	if err != nil {

@@ -143,7 +143,7 @@ func TestAssignPatch(t *testing.T) {
   }
  }
 }`
-	if diff := cmp.Diff(want, pretty(t, c.patch)); diff != "" {
+	if diff := cmp.Diff(want, pretty(t, c.patch())); diff != "" {
 		t.Errorf("the patch (-want +got):\n%s", diff)
 	}
 }
@@ -219,7 +219,7 @@ func TestAssign(t *testing.T) {
 			written, event := none, ""
 			if ok {
 				written = status
-				if strings.Contains(pretty(t, got.patch), `"loadBalancer"`) {
+				if strings.Contains(pretty(t, got.patch()), `"loadBalancer"`) {
 					written = addresses
 				}
 				if got.event != nil {
@@ -263,7 +263,7 @@ func TestRelease(t *testing.T) {
 				} `json:"metadata"`
 				Status map[string]any `json:"status"`
 			}
-			if err := json.Unmarshal(got.patch, &v); err != nil {
+			if err := json.Unmarshal(got.patch(), &v); err != nil {
 				t.Fatal(err)
 			}
 			annotations, _ := json.Marshal(v.Metadata.Annotations)
@@ -287,7 +287,7 @@ func TestTextsFitTheAPI(t *testing.T) {
 		t.Fatal("nothing is written")
 	}
 	var v corev1.Service
-	if err := json.Unmarshal(c.patch, &v); err != nil {
+	if err := json.Unmarshal(c.patch(), &v); err != nil {
 		t.Fatal(err)
 	}
 	if m := v.Status.Conditions[0].Message; len(m) != maxConditionMessage || !utf8.ValidString(m) {
@@ -296,7 +296,7 @@ func TestTextsFitTheAPI(t *testing.T) {
 	v.Status.LoadBalancer.Ingress = ingress(&v, long.Addresses)
 	v.UID, v.ResourceVersion = "u1", "41"
 	if c, ok := assign(&v, long, now); ok {
-		t.Errorf("written again: %.100s", c.patch)
+		t.Errorf("written again: %.100s", c.patch())
 	}
 	var r recorder
 	record(&r, &v, "Warning", "R", "Allocate", "x"+long.Message)
@@ -338,7 +338,7 @@ func TestSeniority(t *testing.T) {
 						Annotations map[string]*string `json:"annotations"`
 					} `json:"metadata"`
 				}
-				if err := json.Unmarshal(change.patch, &v); err != nil {
+				if err := json.Unmarshal(change.patch(), &v); err != nil {
 					t.Fatal(err)
 				}
 				if value, ok := v.Metadata.Annotations[allocator.AnnotationAssignedAt]; ok && value == nil {
@@ -359,20 +359,20 @@ func TestOrphanedSince(t *testing.T) {
 	orphan := gives("172.25.254.50")
 	orphan.Complete, orphan.OrphanedSince, orphan.Verdict = false, now, verdict.Verdict{Reason: verdict.Orphaned, Message: "keeps it"}
 	c, ok := assign(huazi(assigned("172.25.254.50")), orphan, now.Add(time.Second))
-	if !ok || !strings.Contains(string(c.patch), `"fairlead.io/orphaned-since":"2026-11-22T10:00:00.000000007Z"`) {
-		t.Errorf("written: %s", c.patch)
+	if !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":"2026-11-22T10:00:00.000000007Z"`) {
+		t.Errorf("written: %s", c.patch())
 	}
 	s := huazi(assigned("172.25.254.50"), annotated(allocator.AnnotationOrphanedSince, now.Format(time.RFC3339Nano)))
 	s.Status.Conditions = nil
 	says(metav1.ConditionTrue, orphan.Verdict)(s)
 	if c, ok := assign(s, orphan, now.Add(time.Minute)); ok {
-		t.Errorf("written again: %s", c.patch)
+		t.Errorf("written again: %s", c.patch())
 	}
-	if c, ok := assign(s, gives("172.25.254.60"), now); !ok || !strings.Contains(string(c.patch), `"fairlead.io/orphaned-since":null`) {
-		t.Errorf("written when it got another one: %s", c.patch)
+	if c, ok := assign(s, gives("172.25.254.60"), now); !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":null`) {
+		t.Errorf("written when it got another one: %s", c.patch())
 	}
 	s.Spec.Type = corev1.ServiceTypeClusterIP
-	if c, ok := release(s); !ok || !strings.Contains(string(c.patch), `"fairlead.io/orphaned-since":null`) {
-		t.Errorf("written when it was released: %s", c.patch)
+	if c, ok := release(s); !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":null`) {
+		t.Errorf("written when it was released: %s", c.patch())
 	}
 }

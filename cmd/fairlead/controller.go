@@ -60,7 +60,7 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	collectAt(50) // after thousands of Services at once it would go on with twice the memory that it needs
+	collectAt(30) // after thousands of Services at once it would go on with twice the memory that it needs
 	config, err := f.restConfig()
 	if err != nil {
 		return err
