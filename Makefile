@@ -47,7 +47,7 @@ fuzz: ## Fuzz what parses bytes from the wire or text from users, each target fo
 	@set -e; for f in $(FUZZED); do go test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
 
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
-	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/peering ./speaker/bfd
+	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/bgp ./speaker/peering ./speaker/bfd
 
 soak: setup build ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s

@@ -19,17 +19,17 @@ const wait = 10 * time.Second // for what takes milliseconds
 
 // fakePeer is a neighbor on the loopback interface that says what a test makes it say.
 type fakePeer struct {
-	t *testing.T
+	t testing.TB
 	l net.Listener
 }
 
 // fakeConn is one connection to it.
 type fakeConn struct {
 	net.Conn
-	t *testing.T
+	t testing.TB
 }
 
-func newFakePeer(t *testing.T) *fakePeer {
+func newFakePeer(t testing.TB) *fakePeer {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -117,11 +117,11 @@ func (c *fakeConn) say(list ...message) {
 // running is a Speaker that runs until the test ends.
 type running struct {
 	*Speaker
-	t    *testing.T
+	t    testing.TB
 	stop func()
 }
 
-func run(t *testing.T, change ...func(*Config)) *running {
+func run(t testing.TB, change ...func(*Config)) *running {
 	cfg := Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Node: "node"}
 	for _, c := range change {
 		c(&cfg)
