@@ -1,4 +1,4 @@
-//go:build linux && netns && !race
+//go:build linux && (netns || vm) && !race
 
 package bgp
 
