@@ -88,8 +88,8 @@ affinity:
 {{- end }}
 securityContext:
   {{- toYaml $v.securityContext | nindent 2 }}
-# It hands over what it has and ends, within 2 s.
-terminationGracePeriodSeconds: 10
+# It hands over what it has and ends, within 2 s and the time that BGP neighbors get.
+terminationGracePeriodSeconds: {{ add 5 (int (default 5 $v.drainSeconds)) }}
 {{- end }}
 
 {{/* The probes of a role: (list $ values handler-of-both). */}}
