@@ -118,6 +118,8 @@ func withRouter(t *testing.T, lines ...string) (*bgpStory, []*cluster.Pod) {
 	runtime.LockOSThread() // the router ends with the thread that starts it
 	h, err := routerHost()
 	s.must(err)
+	_, err = h.Run(s.ctx, "ip", "route", "flush", "proto", "bgp") // of the router before, which ended by SIGKILL
+	s.must(err)
 	x := &bgpStory{s, h, peertest.FRR(t, netnstest.Open(t, "/run/netns/"+h.Namespace), frr+strings.Join(lines, "\n")+"\n")}
 	pods := []*cluster.Pod{s.pod(0, "huazi"), s.pod(1, "huazi"), s.pod(2, "huazi")}
 	s.apply(guideBGP)
@@ -273,8 +275,8 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: 10.0.0.1, passwordSecret: {nam
 	password("one")
 	s.routed("10.0.0.10", "10.0.0.11", "10.0.0.12")
 	s.Configure("router bgp 64501", "neighbor NODES password two")
+	s.routed()
 	password("two")
-	s.event("BGPPeer", "sample", "SessionDown", "password")
 	s.routed("10.0.0.10", "10.0.0.11", "10.0.0.12")
 	for _, p := range lab.speakers {
 		if log := p.Tail(1000); strings.Contains(log, "password: one") || strings.Contains(log, "Password:one") {
