@@ -65,11 +65,12 @@ func (l *loop) run(ctx context.Context) {
 	}()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for ended := ctx.Done(); ended != nil || len(l.leaving) > 0; {
+	done, over := ctx.Done(), false
+	for !over || len(l.leaving) > 0 {
 		l.sleep(timer)
 		select {
-		case <-ended:
-			ended = nil
+		case <-done:
+			done, over = nil, true
 		case r := <-l.requests:
 			l.handle(r)
 		case <-l.readable:
