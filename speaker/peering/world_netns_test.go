@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // drainTime is that of the speaker.
-const drainTime = time.Second
+const drainTime = 3 * time.Second
 
 // child is the speaker. It takes plans.
 func child() error {
