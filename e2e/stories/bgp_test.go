@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
@@ -235,6 +236,53 @@ metadata: {name: example, namespace: metallb-system, annotations: {fairlead.io/w
 		}
 		return nil
 	})
+}
+
+// A password in a Secret: the session waits for the Secret, says so, and takes over a changed one without a restart.
+func TestBGPPasswordIsChangedLive(t *testing.T) {
+	s, _ := withRouter(t)
+	password := func(text string) {
+		s.Helper()
+		s.apply(fmt.Sprintf(`
+apiVersion: v1
+kind: Secret
+metadata: {name: router, namespace: metallb-system}
+type: kubernetes.io/basic-auth
+stringData: {username: "", password: %s}
+`, text))
+	}
+	s.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		s.must(client.IgnoreNotFound(lab.Client().Delete(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.FairleadNamespace, Name: "router"}})))
+	})
+	s.Configure("router bgp 64501", "neighbor NODES password one")
+	s.routed()
+	s.apply(`
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: {name: sample, namespace: metallb-system}
+spec: {myASN: 64500, peerASN: 64501, peerAddress: 10.0.0.1, passwordSecret: {name: router}, connectTime: 1s}
+`)
+	s.eventually("what is missing is told", func() error {
+		out, err := lab.Kubectl(s.ctx, "", "-n", cluster.FairleadNamespace, "get", "configurationstates", "-o", "jsonpath={.items[*].status.errorSummary}")
+		s.must(err)
+		if strings.Count(out, `BGPPeer "sample" names Secret "metallb-system/router", which does not exist`) != 3 {
+			return fmt.Errorf("it is %s", out)
+		}
+		return nil
+	})
+	password("one")
+	s.routed("10.0.0.10", "10.0.0.11", "10.0.0.12")
+	s.Configure("router bgp 64501", "neighbor NODES password two")
+	s.routed()
+	password("two")
+	s.routed("10.0.0.10", "10.0.0.11", "10.0.0.12")
+	for _, p := range lab.speakers {
+		if log := p.Tail(1000); strings.Contains(log, "password: one") || strings.Contains(log, "Password:one") {
+			s.Errorf("the log of %s shows the password", p.Name)
+		}
+	}
 }
 
 // A node is lost without a word: with BFD the router stops using it within a fraction of a second, and uses it again
