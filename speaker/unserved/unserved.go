@@ -121,6 +121,7 @@ func replace(c *nftables.Conn, want []netip.Addr) error {
 type family struct {
 	is4            bool
 	name           string
+	id             uint32 // of the set in a message; the library's own choice is a variable that all goroutines share
 	key            nftables.SetDatatype
 	protocol       byte
 	offset, length uint32 // of the destination in the header
@@ -128,13 +129,13 @@ type family struct {
 
 func families() []family {
 	return []family{
-		{true, "ipv4", nftables.TypeIPAddr, unix.NFPROTO_IPV4, 16, 4},
-		{false, "ipv6", nftables.TypeIP6Addr, unix.NFPROTO_IPV6, 24, 16},
+		{true, "ipv4", 1, nftables.TypeIPAddr, unix.NFPROTO_IPV4, 16, 4},
+		{false, "ipv6", 2, nftables.TypeIP6Addr, unix.NFPROTO_IPV6, 24, 16},
 	}
 }
 
 func (f family) set(t *nftables.Table) *nftables.Set {
-	return &nftables.Set{Table: t, Name: f.name, KeyType: f.key}
+	return &nftables.Set{Table: t, Name: f.name, ID: f.id, KeyType: f.key}
 }
 
 // rule is: meta nfproto FAMILY ip daddr @SET counter drop.
