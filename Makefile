@@ -1,6 +1,6 @@
 # Everything that builds and tests Fairlead. `make` alone lists the targets.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-TAGS    := envtest,netns,e2e,bench,soak
+TAGS    := envtest,netns,vm,e2e,bench,soak
 FUZZ    := 5s
 FUZZED  := $(addprefix speaker/,layer2/FuzzARP layer2/FuzzNDP bgp/FuzzOpen bgp/FuzzMessage heartbeat/FuzzMessage bfd/FuzzPacket bfd/FuzzEcho) \
            policy/FuzzParseRange policy/FuzzParseCommunity lint/FuzzCheck
@@ -9,7 +9,7 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
+.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
@@ -25,7 +25,7 @@ setup: ## Install missing Debian packages, build missing Kubernetes binaries (ab
 	@go build -C tools/packaging -o $(CURDIR)/bin/helm helm.sh/helm/v3/cmd/helm
 	@bin/lab binaries
 
-test: setup build test-unit test-packaging fuzz test-envtest test-netns test-e2e ## Run every test; the last two tiers need root
+test: setup build test-unit test-packaging fuzz test-envtest test-vm test-netns test-e2e ## Run every test; the last two tiers need root
 
 test-unit: ## Run the pure tests: no root, no cluster, no set-up
 	go test -race ./...
@@ -39,6 +39,9 @@ test-envtest: setup ## Test the controllers against a real API server
 test-netns: setup ## Test the edges against the kernel, in network namespaces (root)
 	$(AS_ROOT) -race -tags netns ./speaker/...
 	$(AS_ROOT) -tags netns ./speaker/bgp # the races of GoBGP's own are told in the tests
+
+test-vm: setup ## Test against a kernel with IPVS and VRF, each package in a virtual machine of its own
+	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm ./e2e/machine ./ipvs/kernel
 
 test-e2e: setup build ## Test users' stories in a cluster in network namespaces (root)
 	$(AS_ROOT) -tags e2e -timeout 20m -p 1 ./e2e/...

@@ -32,7 +32,8 @@ func needs() []Need {
 		{Command: "curl", Package: "curl"},
 		{Command: "conntrack", Package: "conntrack"},
 		{Command: "tcpdump", Package: "tcpdump"},
-		{Command: "gcc", Package: "gcc"}, // go test -race links with it
+		{Command: "qemu-system-x86_64", Package: "qemu-system-x86"}, // virtual machines for tests
+		{Command: "gcc", Package: "gcc"},                            // go test -race links with it
 		{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
 	}
 }
@@ -107,7 +108,7 @@ func Install(ctx context.Context, log io.Writer) error {
 			return err
 		}
 	}
-	return unpackServices(ctx, log)
+	return unpackMissing(ctx, log)
 }
 
 // install installs packages, from new package lists if it does not work with those that are there; absent says what is

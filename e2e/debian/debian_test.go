@@ -22,6 +22,15 @@ func TestMissingAndAdvice(t *testing.T) {
 	}
 }
 
+func TestFirstKernel(t *testing.T) {
+	if got := firstKernel("linux-image-6.1.0-48-cloud-amd64 (= 6.1.172-1)\n"); got != "linux-image-6.1.0-48-cloud-amd64" {
+		t.Errorf("got %q", got)
+	}
+	if got := firstKernel("kmod, linux-base (>= 4.3~), initramfs-tools | linux-initramfs-tool\n"); got != "" {
+		t.Errorf("got %q for the kernel itself", got)
+	}
+}
+
 func TestLibraries(t *testing.T) {
 	got := libraries("iproute2, lsof, libc6 (>= 2.34), libyang2 (>= 2.0.0~) | libyang3, python3:any\n")
 	if want := []string{"libc6", "libyang2"}; !slices.Equal(got, want) {

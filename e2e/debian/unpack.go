@@ -13,9 +13,12 @@ import (
 	"github.com/fairlead-lb/fairlead/e2e/kubebin"
 )
 
-// services lists the packages whose programs the tests run, but which would start a service where they are installed.
-// They are unpacked into the cache; only the libraries that they link are installed.
-func services() []string { return []string{"frr", "bird2"} }
+// unpackedOnly lists the packages that are unpacked into the cache instead of being installed: those that would start a
+// service, and what virtual machines are made of. Only the libraries that they link are installed. A package that stands
+// for the newest of its kind, such as linux-image-cloud-amd64, is unpacked as the one that it depends on.
+func unpackedOnly() []string {
+	return []string{"frr", "bird2", "busybox-static", "ipvsadm", "linux-image-cloud-amd64"}
+}
 
 // Unpacked returns the folder below which a package's files are: what Debian calls /usr is usr in it.
 func Unpacked(pkg string) (string, error) {
@@ -30,13 +33,13 @@ func Unpacked(pkg string) (string, error) {
 	return dir, nil
 }
 
-// unpackServices unpacks those of services that are not yet in the cache.
-func unpackServices(ctx context.Context, log io.Writer) error {
+// unpackMissing unpacks those of unpackedOnly that are not yet in the cache.
+func unpackMissing(ctx context.Context, log io.Writer) error {
 	cache, err := kubebin.CacheDir()
 	if err != nil {
 		return err
 	}
-	for _, pkg := range services() {
+	for _, pkg := range unpackedOnly() {
 		dir := filepath.Join(cache, "debian", pkg)
 		if exists(dir) {
 			continue
@@ -67,6 +70,15 @@ func unpack(ctx context.Context, log io.Writer, pkg, dir string) error {
 	if err != nil {
 		return err
 	}
+	if kernel := firstKernel(depends); kernel != "" {
+		if err := os.Remove(archive); err != nil {
+			return err
+		}
+		if archive, err = download(ctx, log, kernel, work); err != nil {
+			return err
+		}
+		depends = ""
+	}
 	if err := installLibraries(ctx, log, libraries(depends)); err != nil {
 		return err
 	}
@@ -93,6 +105,14 @@ func download(ctx context.Context, log io.Writer, pkg, dir string) (string, erro
 		return "", fmt.Errorf("apt-get download left %q (%v), want one archive", found, err)
 	}
 	return found[0], nil
+}
+
+// firstKernel returns the kernel that a Depends field of Debian's begins with, or "".
+func firstKernel(depends string) string {
+	if name, _, _ := strings.Cut(strings.TrimSpace(depends), " "); strings.HasPrefix(name, "linux-image-") {
+		return strings.TrimSuffix(name, ",")
+	}
+	return ""
 }
 
 // libraries returns the packages of libraries in a Depends field of Debian's, where the first alternative counts.

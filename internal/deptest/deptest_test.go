@@ -24,14 +24,14 @@ const (
 )
 
 var (
-	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint"}
-	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "speaker/peering", "speaker/unserved"}
+	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "ipvs/plan", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint"}
+	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "speaker/peering", "speaker/unserved", "ipvs/kernel"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
 	runtime = []string{"sigs.k8s.io/controller-runtime/..."}
-	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/peering", "speaker/unserved", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members"),
+	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/peering", "speaker/unserved", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "ipvs/kernel"),
 		"k8s.io/client-go/...", "github.com/prometheus/...", "github.com/mdlayher/...", "github.com/jsimonetti/rtnetlink/...",
-		"github.com/hashicorp/...", "github.com/osrg/gobgp/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
+		"github.com/hashicorp/...", "github.com/osrg/gobgp/...", "github.com/cloudflare/ipvs/...", "github.com/google/nftables/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
 )
 
 // TestDirectionOfImports: cmd -> controllers -> speaker -> edges -> core, and in the core: allocator, plan -> policy
@@ -42,11 +42,13 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"api/...", "internal/diff", "internal/portrange", "internal/verdict"}, own("policy", "allocator", "speaker/plan")},
 		{[]string{"policy"}, own("allocator", "speaker/plan", "lint")},
 		{[]string{"allocator"}, own("speaker/plan", "lint")},
-		{[]string{"speaker/plan"}, own("allocator", "lint")},
+		{[]string{"speaker/plan"}, own("allocator", "lint", "ipvs/plan")},
+		{[]string{"ipvs/plan"}, own("allocator", "policy", "speaker/plan", "lint")},
+		{[]string{"ipvs/kernel"}, own("policy", "speaker/plan", "speaker/link", "speaker/bgp", "speaker/layer2", "speaker/members")},
 		{edges, slices.Concat(own("speaker"), runtime, upper)},
 		{[]string{"speaker/bgp"}, own("speaker/bfd", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/bfd"}, own("speaker/plan", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")},
-		{[]string{"speaker/heartbeat"}, own("speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members")}, // it is on the machinery of bfd
+		{[]string{"speaker/heartbeat"}, own("speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members")},     // it is on the machinery of bfd
 		{[]string{"speaker/peering"}, own("speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")}, // it joins bgp and bfd
 		{[]string{"speaker/layer2"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/members")},
 		{[]string{"speaker/link"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/members")},

@@ -27,7 +27,18 @@ func Topics() []Topic {
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
 		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
 		{"Sessions and speakers", "In the Events of BGPPeers and in the SpeakerStates.", sessions()},
+		{"Virtual servers", "In the Events of a Service, from the IPVS programmer of a node.", programming()},
 		{"Manifests", "In `fairlead lint` only.", manifests()},
+	}
+}
+
+func programming() []Doc {
+	return []Doc{
+		{SchedulerUnavailable, "The node's kernel has no module for the scheduler that the annotation fairlead.io/ipvs-scheduler names, so the default one is used.",
+			"Install the kernel's module (ip_vs_NAME), or name another scheduler.", showService},
+		{PortConflict, "A port that the Service wants on one of its addresses, or on the node, is another Service's, or another process of the node listens on it.",
+			"Change the port of one of them.", showService},
+		{WrongFamily, "The Service has an address of a family in which none of its pods has one.", "Set the Service's ipFamilies to what its pods have.", endpoints},
 	}
 }
 

@@ -169,6 +169,16 @@ const (
 	TooMany Reason = "TooMany"
 )
 
+// Reasons for what the IPVS programmer does not serve as it was asked for.
+const (
+	// SchedulerUnavailable: the kernel lacks the scheduler that the Service asks for.
+	SchedulerUnavailable Reason = "SchedulerUnavailable"
+	// PortConflict: another Service, or another process of the node, has the port.
+	PortConflict Reason = "PortConflict"
+	// WrongFamily: an address of the Service has no endpoint of its family.
+	WrongFamily Reason = "WrongFamily"
+)
+
 // Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value
 // says nothing.
 type Verdict struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 	"github.com/fairlead-lb/fairlead/e2e/debian"
 	"github.com/fairlead-lb/fairlead/e2e/kubebin"
+	"github.com/fairlead-lb/fairlead/e2e/machine"
 )
 
 // interrupted is the exit status of a program that ended on Ctrl-C.
@@ -31,8 +32,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	err := command().ExecuteContext(ctx)
+	var ended exitStatus
 	switch {
 	case err == nil:
+	case errors.As(err, &ended):
+		os.Exit(int(ended))
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "Interrupted; what was built is kept, nothing else is left.")
 		os.Exit(interrupted)
@@ -71,6 +75,7 @@ func command() *cobra.Command {
 			},
 		},
 		demoCommand(),
+		machineCommand(),
 		&cobra.Command{
 			Use:   "clean",
 			Short: "Remove what a killed demo or test left behind (the next one does so too); needs root",
@@ -99,6 +104,9 @@ func demoCommand() *cobra.Command {
 // binaries does the set-up of a fresh machine.
 func binaries(ctx context.Context, out io.Writer) error {
 	if err := debian.Install(ctx, out); err != nil {
+		return err
+	}
+	if err := machine.Prepare(ctx, out); err != nil {
 		return err
 	}
 	bins, err := kubebin.Find()

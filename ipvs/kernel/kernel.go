@@ -1,0 +1,447 @@
+// Package kernel holds a node's kernel to a plan: virtual servers of IPVS, addresses on a device of its own, and an nftables
+// table of its own. What it did not make it never touches: a record of its virtual servers stands in its table.
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/fairlead-lb/fairlead/internal/diff"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+// Servers are the virtual servers of a network namespace, whoever made them.
+type Servers interface {
+	// List returns all of them, without their real servers.
+	List() ([]plan.Server, error)
+	// Reals returns the real servers of one of them.
+	Reals(plan.Frontend) ([]Real, error)
+	// Do makes one change. Its errors wrap fs.ErrExist and fs.ErrNotExist.
+	Do(Change) error
+}
+
+// Real is a real server as the kernel shows it.
+type Real struct {
+	plan.Real
+	Connections uint32 // active and inactive ones
+}
+
+// Verb is what a Change does.
+type Verb uint8
+
+// The changes. Those of real servers name the virtual server by its frontend.
+const (
+	AddServer Verb = iota
+	SetServer
+	RemoveServer
+	AddReal
+	SetReal
+	RemoveReal
+)
+
+// Change is one change of a virtual server, or of one of its real servers.
+type Change struct {
+	Verb
+	plan.Frontend
+	plan.Settings
+	Real plan.Real
+}
+
+// Device is the network interface that the addresses are bound on.
+type Device interface {
+	// Addresses returns what is bound on it, or nothing where it does not exist.
+	Addresses() ([]netip.Addr, error)
+	Add(netip.Addr) error // makes the device where it does not exist
+	Remove(netip.Addr) error
+	Delete() error
+}
+
+// Filter is the nftables table.
+type Filter interface {
+	// Read returns the elements of all its sets. intact is false where the table, a chain, a set or a rule is missing or is
+	// not as Commit makes it.
+	Read() (elements []Element, intact bool, err error)
+	// Commit makes one transaction. rebuild replaces the whole table, which then has the elements of add.
+	Commit(rebuild bool, add, remove []Element) error
+	Delete() error
+}
+
+// Programmer holds the kernel to plans. It is not for concurrent use.
+type Programmer struct {
+	Log     *slog.Logger
+	Servers Servers
+	Device  Device
+	Filter  Filter
+	Now     func() time.Time // time.Now where nil
+
+	known     bool // what follows is what the kernel holds, as far as we know
+	servers   map[plan.Frontend]plan.Server
+	foreign   map[plan.Frontend]bool
+	elements  []Element
+	addresses []netip.Addr
+	draining  map[drain]time.Time // until when
+	want      plan.Plan
+	next      int // the virtual server whose real servers are checked next
+}
+
+// drain is a real server that gets no new connections and goes when those that it has are gone.
+type drain struct {
+	plan.Frontend
+	server netip.AddrPort
+}
+
+func (p *Programmer) now() time.Time {
+	if p.Now == nil {
+		return time.Now()
+	}
+	return p.Now()
+}
+
+// Apply makes the kernel hold the plan: new servers, then the filter and the addresses that bring packets to them; what is
+// no longer wanted goes in the reverse order. It goes on past what fails, and may be called again with the same plan.
+func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
+	p.want = want
+	if !p.known {
+		if err := p.observe(); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	try := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+			p.known = false
+		}
+	}
+	rules := elements(&want)
+	recorded := slices.Collect(maps.Keys(p.servers))
+	for i := range want.Servers {
+		recorded = append(recorded, want.Servers[i].Frontend)
+	}
+	// The record comes before what it records.
+	try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), record(recorded))))
+	for i := range want.Servers {
+		if ctx.Err() != nil {
+			p.known = false
+			return ctx.Err()
+		}
+		errs = append(errs, p.addServer(&want.Servers[i])...)
+	}
+	try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
+	add, remove := diff.Sets(want.Addresses, p.addresses)
+	for _, a := range add {
+		try("binding "+a.String(), p.Device.Add(a))
+	}
+	for _, a := range remove {
+		try("releasing "+a.String(), p.Device.Remove(a))
+	}
+	p.addresses = slices.Clone(want.Addresses)
+	errs = append(errs, p.prune(want.Servers)...)
+	try("recording virtual servers", p.commit(slices.Concat(rules, record(slices.Collect(maps.Keys(p.servers))))))
+	if len(errs) > 0 {
+		p.known = false
+	}
+	return errors.Join(errs...)
+}
+
+// observe reads what the kernel holds.
+func (p *Programmer) observe() error {
+	had := p.elements
+	found, intact, err := p.Filter.Read()
+	if err != nil {
+		return fmt.Errorf("reading the packet filter: %w", err)
+	}
+	ours := owners(found, had)
+	for f := range p.servers {
+		ours[f] = true
+	}
+	if p.elements = sorted(found); !intact {
+		p.elements = nil
+	}
+	if p.addresses, err = p.Device.Addresses(); err != nil {
+		return fmt.Errorf("reading the addresses of the device: %w", err)
+	}
+	list, err := p.Servers.List()
+	if err != nil {
+		return fmt.Errorf("listing virtual servers: %w", err)
+	}
+	p.servers, p.foreign = make(map[plan.Frontend]plan.Server, len(list)), map[plan.Frontend]bool{}
+	for _, s := range list {
+		if !ours[s.Frontend] {
+			p.foreign[s.Frontend] = true
+			continue
+		}
+		reals, err := p.Servers.Reals(s.Frontend)
+		if err != nil {
+			return fmt.Errorf("listing the real servers of %s: %w", s.Frontend, err)
+		}
+		for _, r := range reals {
+			s.Reals = append(s.Reals, r.Real)
+		}
+		sortReals(s.Reals)
+		p.servers[s.Frontend] = s
+	}
+	if p.draining == nil {
+		p.draining = map[drain]time.Time{}
+	}
+	maps.DeleteFunc(p.draining, func(d drain, _ time.Time) bool { return !hasReal(p.servers[d.Frontend].Reals, d.server) })
+	p.known = true
+	return nil
+}
+
+func sortReals(list []plan.Real) {
+	slices.SortFunc(list, func(a, b plan.Real) int { return a.Address.Compare(b.Address) })
+}
+
+func hasReal(list []plan.Real, at netip.AddrPort) bool {
+	return slices.ContainsFunc(list, func(r plan.Real) bool { return r.Address == at })
+}
+
+// commit makes the packet filter have these elements. Where the table was not as it should be, it is made anew.
+func (p *Programmer) commit(want []Element) error {
+	want = sorted(want)
+	rebuild := p.elements == nil
+	if !rebuild && slices.Equal(want, p.elements) {
+		return nil
+	}
+	add, remove := want, []Element(nil)
+	if !rebuild {
+		add, remove = diff.Sets(want, p.elements)
+	}
+	if err := p.Filter.Commit(rebuild, add, remove); err != nil {
+		return err
+	}
+	p.elements = want
+	return nil
+}
+
+// withoutRecord returns the elements that packets meet, as they are.
+func (p *Programmer) withoutRecord() []Element {
+	return slices.DeleteFunc(slices.Clone(p.elements), func(e Element) bool { return e.Set == owned })
+}
+
+// addServer makes a virtual server and the real servers that are missing, and gives them their weights.
+func (p *Programmer) addServer(want *plan.Server) (errs []error) {
+	have, exists := p.servers[want.Frontend]
+	if exists && have.Settings == want.Settings && slices.Equal(have.Reals, want.Reals) {
+		return nil
+	}
+	do := func(c Change, what any) bool {
+		c.Frontend = want.Frontend
+		err := p.Servers.Do(c)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %v of %s: %w", c.Verb, what, want.Frontend, err))
+			p.known = false
+		}
+		return err == nil
+	}
+	switch {
+	case p.foreign[want.Frontend]:
+		return []error{fmt.Errorf("virtual server %s belongs to somebody else: %w", want.Frontend, fs.ErrExist)}
+	case !exists:
+		if !do(Change{Verb: AddServer, Settings: want.Settings}, "server") {
+			return errs
+		}
+		have = plan.Server{Frontend: want.Frontend, Settings: want.Settings}
+	case have.Settings != want.Settings:
+		if do(Change{Verb: SetServer, Settings: want.Settings}, "server") {
+			have.Settings = want.Settings
+		}
+	}
+	reals := slices.Clone(have.Reals)
+	for _, r := range want.Reals {
+		i, found := slices.BinarySearchFunc(reals, r, func(a, b plan.Real) int { return a.Address.Compare(b.Address) })
+		switch {
+		case !found:
+			if do(Change{Verb: AddReal, Real: r}, r.Address) {
+				reals = slices.Insert(reals, i, r)
+			}
+		case reals[i] != r:
+			if do(Change{Verb: SetReal, Real: r}, r.Address) {
+				reals[i] = r
+			}
+		}
+		if found && len(p.draining) > 0 {
+			delete(p.draining, drain{want.Frontend, r.Address})
+		}
+	}
+	have.Reals, have.Drain = reals, want.Drain
+	p.servers[want.Frontend] = have
+	return errs
+}
+
+// prune takes real and virtual servers away that are not wanted.
+func (p *Programmer) prune(want []plan.Server) (errs []error) {
+	wanted := make(map[plan.Frontend]*plan.Server, len(want))
+	for i := range want {
+		wanted[want[i].Frontend] = &want[i]
+	}
+	for _, f := range slices.SortedFunc(maps.Keys(p.servers), plan.Frontend.Compare) {
+		have, w := p.servers[f], wanted[f]
+		if w == nil {
+			if err := p.Servers.Do(Change{Verb: RemoveServer, Frontend: f}); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("removing %s: %w", f, err))
+				continue
+			}
+			for _, r := range have.Reals {
+				delete(p.draining, drain{f, r.Address})
+			}
+			delete(p.servers, f)
+			continue
+		}
+		if len(have.Reals) == len(w.Reals) {
+			continue // all that are wanted are there, so there are no others
+		}
+		for _, r := range slices.Clone(have.Reals) {
+			if !hasReal(w.Reals, r.Address) {
+				if err := p.retire(f, r, w.Drain); err != nil {
+					errs = append(errs, fmt.Errorf("removing %s from %s: %w", r.Address, f, err))
+				}
+			}
+		}
+	}
+	return errs
+}
+
+// retire takes a real server away: at once where limit is 0, else when it has no connections left or the limit is over.
+func (p *Programmer) retire(f plan.Frontend, r plan.Real, limit time.Duration) error {
+	d := drain{f, r.Address}
+	until, begun := p.draining[d]
+	if !begun && limit > 0 {
+		until = p.now().Add(limit)
+		p.draining[d] = until
+	}
+	if r.Weight != 0 && limit > 0 {
+		r.Weight = 0
+		if err := p.Servers.Do(Change{Verb: SetReal, Frontend: f, Real: r}); err != nil {
+			return err
+		}
+		p.setReal(f, r)
+	}
+	if limit > 0 && p.now().Before(until) {
+		reals, err := p.Servers.Reals(f)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(reals, func(x Real) bool { return x.Address == r.Address && x.Connections > 0 }) {
+			return nil
+		}
+	}
+	if err := p.Servers.Do(Change{Verb: RemoveReal, Frontend: f, Real: r}); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	delete(p.draining, d)
+	s := p.servers[f]
+	s.Reals = slices.DeleteFunc(slices.Clone(s.Reals), func(x plan.Real) bool { return x.Address == r.Address })
+	p.servers[f] = s
+	return nil
+}
+
+func (p *Programmer) setReal(f plan.Frontend, r plan.Real) {
+	s := p.servers[f]
+	s.Reals = slices.Clone(s.Reals)
+	for i := range s.Reals {
+		if s.Reals[i].Address == r.Address {
+			s.Reals[i] = r
+		}
+	}
+	p.servers[f] = s
+}
+
+// checkRounds is in how many calls of Check the real servers of all virtual servers are looked at.
+const checkRounds = 30
+
+// Check compares the kernel with what it was made to hold, and repairs what somebody else changed. It looks at all virtual
+// servers, addresses and rules, and at the real servers of a part of them, another one every time; and it takes away the
+// real servers whose connections have ended. It is for a timer of about a second.
+func (p *Programmer) Check(ctx context.Context) error {
+	if p.known {
+		same, err := p.unchanged()
+		if err != nil {
+			return err
+		}
+		if same && len(p.draining) == 0 {
+			return nil
+		}
+		if !same {
+			p.Log.Warn("somebody changed virtual servers, addresses or rules of ours; they are put right")
+			p.known = false
+		}
+	}
+	return p.Apply(ctx, p.want)
+}
+
+func (p *Programmer) unchanged() (bool, error) {
+	list, err := p.Servers.List()
+	if err != nil {
+		return false, fmt.Errorf("listing virtual servers: %w", err)
+	}
+	seen := 0
+	for _, s := range list {
+		if have, ours := p.servers[s.Frontend]; ours {
+			if have.Settings != s.Settings {
+				return false, nil
+			}
+			seen++
+		}
+	}
+	if seen != len(p.servers) {
+		return false, nil
+	}
+	addresses, err := p.Device.Addresses()
+	if err != nil {
+		return false, fmt.Errorf("reading the addresses of the device: %w", err)
+	}
+	if add, remove := diff.Sets(p.addresses, addresses); len(add)+len(remove) > 0 {
+		return false, nil
+	}
+	found, intact, err := p.Filter.Read()
+	if err != nil {
+		return false, fmt.Errorf("reading the packet filter: %w", err)
+	}
+	if !intact || !slices.Equal(sorted(found), p.elements) {
+		return false, nil
+	}
+	for range (len(p.want.Servers) + checkRounds - 1) / checkRounds {
+		f := p.want.Servers[p.next%len(p.want.Servers)].Frontend
+		p.next++
+		reals, err := p.Servers.Reals(f)
+		if err != nil {
+			return false, fmt.Errorf("listing the real servers of %s: %w", f, err)
+		}
+		if !sameReals(reals, p.servers[f].Reals) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func sameReals(found []Real, want []plan.Real) bool {
+	have := make([]plan.Real, 0, len(found))
+	for _, r := range found {
+		have = append(have, r.Real)
+	}
+	sortReals(have)
+	return slices.Equal(have, want)
+}
+
+// Cleanup takes everything of ours out of the kernel.
+func (p *Programmer) Cleanup() error {
+	if err := p.observe(); err != nil {
+		return err
+	}
+	errs := p.prune(nil)
+	return errors.Join(append(errs, p.Device.Delete(), p.Filter.Delete())...)
+}
+
+// String names the change for errors.
+func (v Verb) String() string {
+	return [...]string{"adding", "changing", "removing", "adding", "changing", "removing"}[v]
+}

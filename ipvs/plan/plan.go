@@ -1,0 +1,189 @@
+// Package plan works out what the kernel of one node has to hold so that Services are served by IPVS: virtual servers
+// with their real servers, the addresses that are bound, and the packet filter's lists. It is pure: a View goes in, a Plan
+// comes out.
+//
+// A Service is served on up to four kinds of frontends: its load balancer's addresses; node ports from NodePortRanges;
+// whole port ranges of either; and, where it is served whole, its ClusterIPs, externalIPs and nodePorts. A frontend with
+// one port is a virtual server with that address and port. Port ranges and node ports from NodePortRanges are
+// firewall-mark servers: the filter marks a connection's packets, and the mark has a virtual server.
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+)
+
+// Plan is what one node's kernel is to hold. Its lists are sorted and have nothing twice.
+type Plan struct {
+	Addresses []netip.Addr // bound on the programmer's own device
+	Servers   []Server
+	Filter    Filter
+	// Verdicts say of Services what is not served as it was asked for, and why. A Service without one is served in full.
+	Verdicts []Verdict
+}
+
+// Verdict is something that a Service does not get. It is comparable.
+type Verdict struct {
+	Namespace, Name string
+	verdict.Verdict
+}
+
+// Build makes the plan of the view's node.
+func Build(v *View) Plan {
+	b := builder{View: v, marks: map[uint32]markKey{}, own: map[netip.Addr]bool{}}
+	for _, a := range v.Addresses {
+		b.own[a] = true
+	}
+	b.plan.Filter.Internal = slices.Clone(v.Internal)
+	b.plan.Filter.Ping = v.Ping
+	b.plan.Servers = make([]Server, 0, 2*len(v.Services))
+	jobs := make([]job, 0, len(v.Services))
+	for i := range v.Services {
+		jobs = append(jobs, b.job(&v.Services[i]))
+	}
+	slices.SortFunc(jobs, func(x, y job) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
+	b.settle(jobs)
+	for i := range jobs {
+		b.serve(&jobs[i])
+	}
+	return b.finish()
+}
+
+// builder collects the plan.
+type builder struct {
+	*View
+	own   map[netip.Addr]bool // the node's addresses, which are not bound
+	marks map[uint32]markKey
+	plan  Plan
+}
+
+func (b *builder) finish() Plan {
+	p := &b.plan
+	p.Addresses = unique(p.Addresses, netip.Addr.Compare)
+	p.Filter.normalize()
+	slices.SortFunc(p.Servers, func(x, y Server) int { return x.Frontend.Compare(y.Frontend) })
+	slices.SortFunc(p.Verdicts, func(x, y Verdict) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name), cmp.Compare(x.Message, y.Message))
+	})
+	p.Verdicts = slices.Compact(p.Verdicts)
+	return *p
+}
+
+func (b *builder) tell(s *Service, reason verdict.Reason, format string, args ...any) {
+	b.plan.Verdicts = append(b.plan.Verdicts, Verdict{s.Namespace, s.Name, verdict.Verdict{Reason: reason, Message: fmt.Sprintf(format, args...)}})
+}
+
+// kind is one of the reasons for which a Service is reached under an address.
+type kind uint8
+
+const (
+	loadBalancer kind = iota
+	external
+	clusterIP
+	nodePort
+	rangedNodePort // from a NodePortRange
+)
+
+// front is one range of ports of one address under which a Service is to be reached.
+type front struct {
+	Ports
+	kind
+	port *Port // nil: the ports of the range are those of the pods
+}
+
+// job is one Service with its annotations read and its fronts listed, by port.
+type job struct {
+	*Service
+	settings Settings
+	weights  map[string]uint32
+	fronts   []front
+}
+
+// job reads a Service. What does not parse is told, and left out or replaced by the default.
+func (b *builder) job(s *Service) job {
+	j := job{Service: s, settings: Settings{Scheduler: b.scheduler(s), Affinity: uint32(s.Affinity.Seconds())}}
+	var err error
+	if j.weights, err = parseWeights(s.Weights); err != nil {
+		b.tell(s, verdict.InvalidRequest, "annotation %s: %v; all real servers have the same weight", AnnotationWeights, err)
+	}
+	var ranges []portrange.Range
+	if s.Ranges != "" {
+		if ranges, err = portrange.Parse(s.Ranges); err != nil {
+			b.tell(s, verdict.InvalidRequest, "annotation %s: %v; the Service is served without port ranges", portrange.Annotation, err)
+		}
+	}
+	j.fronts = make([]front, 0, len(s.Ports)*(len(s.LoadBalancer)+len(s.ClusterIPs)+1))
+	for i := range s.Ports {
+		j.port(&s.Ports[i], b.Addresses, ranges)
+	}
+	for _, r := range ranges {
+		b.checkTargets(s, r)
+		for _, a := range s.LoadBalancer {
+			j.fronts = append(j.fronts, front{Ports{a, r}, loadBalancer, nil})
+		}
+	}
+	return j
+}
+
+// scheduler returns the Service's scheduler, or the default where it is unknown or the kernel lacks it.
+func (b *builder) scheduler(s *Service) Scheduler {
+	standard := b.Scheduler
+	if standard.Name == "" {
+		standard = DefaultScheduler()
+	}
+	if s.Scheduler == "" {
+		return standard
+	}
+	wanted, err := ParseScheduler(s.Scheduler)
+	switch {
+	case err != nil:
+		b.tell(s, verdict.InvalidRequest, "annotation %s: %v; %s is used", AnnotationScheduler, err, standard)
+	case slices.Contains(b.Lacking, wanted.Name):
+		b.tell(s, verdict.SchedulerUnavailable, "the kernel of node %s has no module ip_vs_%s; %s is used", b.Node, wanted.Name, standard)
+	default:
+		return wanted
+	}
+	return standard
+}
+
+// port lists the fronts of one port of the Service, but of its load balancer's addresses where a range covers it.
+func (j *job) port(p *Port, node []netip.Addr, ranges []portrange.Range) {
+	add := func(k kind, port uint16, addresses []netip.Addr) {
+		for _, a := range addresses {
+			j.fronts = append(j.fronts, front{Ports{a, portrange.Range{Protocol: p.Protocol, First: port, Last: port}}, k, p})
+		}
+	}
+	if !slices.ContainsFunc(ranges, func(r portrange.Range) bool { return r.Contains(p.Protocol, p.Port) }) {
+		add(loadBalancer, p.Port, j.LoadBalancer)
+	}
+	add(external, p.Port, j.ExternalIPs)
+	add(clusterIP, p.Port, j.ClusterIPs)
+	if p.NodePort > 0 {
+		add(nodePort, p.NodePort, node)
+	}
+	for _, n := range j.NodePorts {
+		if n.Name == p.Name {
+			add(rangedNodePort, n.Port, n.Addresses)
+		}
+	}
+}
+
+// checkTargets tells of ports that a range covers and that reach another port of the pods elsewhere.
+func (b *builder) checkTargets(s *Service, r portrange.Range) {
+	for _, p := range s.Ports {
+		for _, slice := range s.Slices {
+			for _, t := range slice.Ports {
+				if t.Name == p.Name && r.Contains(p.Protocol, p.Port) && t.Port != p.Port {
+					b.tell(s, verdict.InvalidRequest, "port %d is in the range %s, so it reaches port %d of the pods, not %d", p.Port, r, p.Port, t.Port)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package plan
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+)
+
+// backend is what is worked out once for all fronts of a port, or of all ranges, in one family.
+type backend struct {
+	job           *job
+	port          *Port // nil: ranges
+	v6            bool
+	cluster, node []Real // the real servers anywhere, and on this node
+	marked        [2]bool
+	drain         bool // of the fronts seen so far one has a protocol whose connections are worth waiting for
+}
+
+// serve adds a Service to the plan: its ports, then its ranges, in both families.
+func (b *builder) serve(j *job) {
+	for start := 0; start < len(j.fronts); {
+		end := start + 1
+		for end < len(j.fronts) && j.fronts[end].port == j.fronts[start].port {
+			end++
+		}
+		b.servePort(j, j.fronts[start:end], false)
+		b.servePort(j, j.fronts[start:end], true)
+		start = end
+	}
+}
+
+// servePort serves those of a port's fronts that are of the family.
+func (b *builder) servePort(j *job, fronts []front, v6 bool) {
+	isOther := func(f front) bool { return f.Address.Is6() != v6 }
+	if !slices.ContainsFunc(fronts, func(f front) bool { return !isOther(f) }) {
+		return
+	}
+	port := fronts[0].port
+	all := j.candidates(port, v6)
+	if len(all) == 0 && len(j.candidates(port, !v6)) > 0 {
+		// A node has addresses of both families, whatever the Service has; another address was asked for.
+		fronts = slices.DeleteFunc(slices.Clone(fronts), func(f front) bool { return f.kind >= nodePort && !isOther(f) })
+		i := slices.IndexFunc(fronts, func(f front) bool { return !isOther(f) })
+		if i < 0 {
+			return
+		}
+		b.tell(j.Service, verdict.WrongFamily, "%s: the endpoints are all of the other family", fronts[i].Address)
+	}
+	e := backend{job: j, port: port, v6: v6, cluster: reals(b.serving(all, everywhere), j.weights)}
+	if j.ExternalLocal || j.InternalLocal {
+		e.node = reals(b.serving(all, onThisNode), j.weights)
+	}
+	for _, f := range fronts {
+		e.drain = e.drain || isStream(f.Protocol)
+	}
+	for _, c := range all {
+		if c.Node == b.Node {
+			b.plan.Filter.Hairpin = append(b.plan.Filter.Hairpin, c.Address)
+		}
+	}
+	for _, f := range fronts {
+		if !isOther(f) {
+			b.serveFront(&e, f)
+		}
+	}
+}
+
+// serveFront adds one front of a backend to the plan.
+func (b *builder) serveFront(e *backend, f front) {
+	filter := &b.plan.Filter
+	if f.kind <= clusterIP && !b.own[f.Address] {
+		b.plan.Addresses = append(b.plan.Addresses, f.Address)
+		filter.Open = append(filter.Open, f.Ports)
+	}
+	where := everywhere
+	if f.kind == clusterIP && e.job.InternalLocal {
+		where = onThisNode
+	}
+	if f.port == nil || f.kind == rangedNodePort || b.MarksOnly {
+		filter.Marks = append(filter.Marks, Marked{f.Ports, b.markServer(e, where)})
+	} else {
+		b.addServer(e, Frontend{Address: netip.AddrPortFrom(f.Address, f.First), Protocol: f.Protocol}, where, isStream(f.Protocol))
+	}
+	if f.kind == clusterIP {
+		filter.ClusterIPs = append(filter.ClusterIPs, f.Ports)
+		return
+	}
+	filter.Masquerade = append(filter.Masquerade, f.Ports)
+	if e.job.ExternalLocal {
+		if len(e.node) > 0 {
+			filter.External = append(filter.External, Marked{f.Ports, b.markServer(e, onThisNode)})
+			filter.Preserve = append(filter.Preserve, f.Ports)
+		} else {
+			filter.Closed = append(filter.Closed, f.Ports)
+		}
+	}
+	if f.kind == loadBalancer && len(e.job.SourceRanges) > 0 {
+		filter.Guarded = append(filter.Guarded, f.Ports)
+		for _, from := range e.job.SourceRanges {
+			if from.Addr().Is6() == e.v6 {
+				filter.Allowed = append(filter.Allowed, Allowed{f.Ports, from})
+			}
+		}
+	}
+}
+
+// markServer returns the mark of the backend's firewall-mark server, which it adds the first time.
+func (b *builder) markServer(e *backend, where scope) uint32 {
+	name := ranges
+	var protocol corev1.Protocol
+	if e.port != nil {
+		name, protocol = e.port.Name, e.port.Protocol
+	}
+	mark := b.mark(markKey{e.job.Namespace, e.job.Name, name, protocol, where})
+	if !e.marked[where] {
+		e.marked[where] = true
+		b.addServer(e, Frontend{Mark: mark, V6: e.v6}, where, e.drain)
+	}
+	return mark
+}
+
+func (b *builder) addServer(e *backend, at Frontend, where scope, drains bool) {
+	s := Server{Frontend: at, Settings: e.job.settings, Reals: e.cluster}
+	if where == onThisNode {
+		s.Reals = e.node
+	}
+	if drains {
+		if s.Drain = e.job.Drain; s.Drain == 0 {
+			s.Drain = b.Drain
+		}
+	}
+	b.plan.Servers = append(b.plan.Servers, s)
+}
+
+// ranges stands for the name of a port in the key of a mark. No port has it.
+const ranges = "-"
+
+// markKey is what a firewall mark is for. Both families have the same one.
+type markKey struct {
+	namespace, name, port string
+	protocol              corev1.Protocol
+	where                 scope
+}
+
+// foreignBits are those bits of a mark that kube-proxy reads.
+const foreignBits = 0x4000 | 0x8000
+
+// mark returns the mark for a key: its hash (FNV-1a, 32 bits), so that a restart and another node come to the same one.
+// Where two keys have the same hash, the later one in the order of Services takes the next number.
+func (b *builder) mark(k markKey) uint32 {
+	h := uint32(2166136261)
+	add := func(c byte) { h = (h ^ uint32(c)) * 16777619 }
+	for _, text := range [...]string{k.namespace, k.name, k.port, string(k.protocol)} {
+		for i := range len(text) {
+			add(text[i])
+		}
+		add(0)
+	}
+	add(byte(k.where))
+	for ; ; h++ {
+		mark := h &^ foreignBits
+		if mark == 0 {
+			continue
+		}
+		if holder, taken := b.marks[mark]; !taken || holder == k {
+			b.marks[mark] = k
+			return mark
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+)
+
+// settle takes from the jobs the fronts that they may not have: node ports on which another process listens, and ports
+// that an earlier Service has.
+func (b *builder) settle(jobs []job) {
+	type claim struct {
+		job *job
+		at  int // in its fronts
+	}
+	of := func(c claim) front { return c.job.fronts[c.at] }
+	var claims []claim
+	for i := range jobs {
+		for k := range jobs[i].fronts {
+			claims = append(claims, claim{&jobs[i], k})
+		}
+	}
+	slices.SortFunc(claims, func(x, y claim) int { return of(x).Ports.Compare(of(y).Ports) })
+	lost := map[claim]bool{}
+	for start := 0; start < len(claims); {
+		end := start + 1
+		for reach := of(claims[start]).Last; end < len(claims) && follows(of(claims[start]), of(claims[end])) && of(claims[end]).First <= reach; end++ {
+			reach = max(reach, of(claims[end]).Last)
+		}
+		if group := claims[start:end]; len(group) > 1 {
+			slices.SortStableFunc(group, func(x, y claim) int { return seniority(x.job.Service, y.job.Service) })
+			for i, c := range group {
+				for _, earlier := range group[:i] {
+					if lost[earlier] || lost[c] || !of(earlier).Ports.Overlaps(of(c).Ports) {
+						continue
+					}
+					lost[c] = true
+					b.tell(c.job.Service, verdict.PortConflict, "%s: Service %s has it since earlier", of(c).Ports, earlier.job.Service)
+				}
+			}
+		}
+		start = end
+	}
+	for _, c := range claims {
+		f := of(c)
+		if f.kind != rangedNodePort && f.kind != nodePort || lost[c] {
+			continue
+		}
+		if slices.ContainsFunc(b.Taken, f.Ports.Overlaps) {
+			lost[c] = true
+			b.tell(c.job.Service, verdict.PortConflict, "%s: another process of node %s listens on it", f.Ports, b.Node)
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	for i := range jobs {
+		kept := jobs[i].fronts[:0:0]
+		for k, f := range jobs[i].fronts {
+			if !lost[claim{&jobs[i], k}] {
+				kept = append(kept, f)
+			}
+		}
+		jobs[i].fronts = kept
+	}
+}
+
+func follows(a, b front) bool { return a.Address == b.Address && a.Protocol == b.Protocol }
