@@ -206,13 +206,18 @@ func proxied(s *corev1.Service, addresses []netip.Addr) []netip.Addr {
 	return out
 }
 
-// addEndpoints notes the endpoints of a slice. One serves while it is ready or, as it terminates, still answers
-// (Kubernetes: EndpointConditions; an absent value counts as true).
+// serves says whether an endpoint is ready or, as it terminates, still answers (Kubernetes: EndpointConditions; an absent
+// value counts as true).
+func serves(e *discoveryv1.Endpoint) bool {
+	c := e.Conditions
+	return c.Ready == nil || *c.Ready || c.Serving != nil && *c.Serving
+}
+
+// addEndpoints notes the endpoints of a slice.
 func addEndpoints(s *plan.Service, e *discoveryv1.EndpointSlice) {
 	for _, x := range e.Endpoints {
 		s.Endpoints = true
-		c := x.Conditions
-		if !(c.Ready == nil || *c.Ready || c.Serving != nil && *c.Serving) {
+		if !serves(&x) {
 			continue
 		}
 		s.Serving = true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ func exitCode(err error) int {
 	return 1
 }
 
+// pluginName is what kubectl runs for "kubectl fairlead": a link to this program, or a copy of it.
+const pluginName = "kubectl-fairlead"
+
 func root() *cobra.Command {
 	c := &cobra.Command{
 		Use:           "fairlead",
@@ -47,7 +51,10 @@ func root() *cobra.Command {
 		// Flags that are not given are taken from the environment.
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return flagsFromEnvironment(c.Flags(), os.LookupEnv) },
 	}
-	c.AddCommand(controllerCommand(), speakerCommand(), lintCommand(), versionCommand())
+	if filepath.Base(os.Args[0]) == pluginName {
+		c.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fairlead"}
+	}
+	c.AddCommand(controllerCommand(), speakerCommand(), explainCommand(), statusCommand(), lintCommand(), versionCommand())
 	return c
 }
 
