@@ -169,7 +169,7 @@ func (e *Explanation) use(p *policy.Pool, u *PoolStatus) {
 	}{{policy.IPv4, u.IPv4}, {policy.IPv6, u.IPv6}} {
 		if p.Has(x.Family) {
 			full := x.Assigned >= x.Total
-			reason := verdict.Reason("")
+			var reason verdict.Reason
 			if full {
 				reason = verdict.PoolExhausted
 			}
