@@ -42,6 +42,7 @@ test-netns: setup ## Test the edges against the kernel, in network namespaces (r
 
 test-vm: setup ## Test against a kernel with IPVS and VRF, each package in a virtual machine of its own
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm ./e2e/machine ./ipvs/kernel
+	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm -run VRF ./speaker/bgp ./speaker/bfd
 
 test-e2e: setup build ## Test users' stories in a cluster in network namespaces (root)
 	$(AS_ROOT) -tags e2e -timeout 20m -p 1 ./e2e/...
