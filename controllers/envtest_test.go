@@ -288,13 +288,18 @@ type settings struct {
 	meddle     func(method, path string) error
 }
 
-// as returns the way to the API server for a ServiceAccount, namespace/name, with the rights of just that one.
+// as returns the way to the API server for a ServiceAccount, namespace/name, with the rights of just that one; of a pod on
+// a node with "@node" behind it.
 func as(account string) *rest.Config {
 	config := rest.CopyConfig(server)
+	account, node, _ := strings.Cut(account, "@")
 	if namespace, name, ok := strings.Cut(account, "/"); ok {
 		config.Impersonate = rest.ImpersonationConfig{
 			UserName: "system:serviceaccount:" + namespace + ":" + name,
 			Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+		}
+		if node != "" {
+			config.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/node-name": {node}}
 		}
 	}
 	return config

@@ -63,7 +63,7 @@ func (s *story) apply(files ...string) {
 // that users have, all unchanged, beside every kind of Service that is not ours.
 func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 	s := newStoryIn(t, "default", "metallb-system", "")
-	s.apply("../config/rbac/controller.yaml", "../config/rbac/speaker.yaml")
+	s.apply("../config/rbac/controller.yaml", "../config/rbac/speaker.yaml", "../config/rbac/speakerpolicy.yaml")
 	other := "example.com/other"
 	notOurs := map[string]func(*corev1.Service){
 		"cluster-ip": func(v *corev1.Service) { v.Spec.Type = corev1.ServiceTypeClusterIP },
@@ -236,18 +236,20 @@ func (s *story) speaks(c *replica) {
 	links <- struct{}{}
 	state := &ConfigurationState{Namespace: s.config, Node: name}
 	speakers := &SpeakerStates{Log: c.log.logger(), Namespace: s.config, Node: name, Version: "v1"}
-	statuses := &BGPStatuses{Log: c.log.logger(), Namespace: s.config, Node: name, Limit: 5000}
-	m := c.manager(as("metallb-system/fairlead-speaker"), func(o *manager.Options) {
+	l2Statuses := &ServiceL2Statuses{Log: c.log.logger(), Namespace: s.config, Node: name}
+	bgpStatuses := &BGPStatuses{Log: c.log.logger(), Namespace: s.config, Node: name, Limit: 5000}
+	m := c.manager(as("metallb-system/fairlead-speaker@"+name), func(o *manager.Options) {
 		state.Configure(o)
-		statuses.Configure(o)
+		l2Statuses.Configure(o)
+		bgpStatuses.Configure(o)
 		WithPasswords(o, s.config)
 	})
 	a := &Announcing{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(), State: state,
 		Speakers: speakers, Namespace: s.config, Node: name, Options: AnnouncingOptions{MembersPort: port, FailbackAfter: time.Minute}, Links: links, Layer2: layer2,
-		BGPStatuses: statuses,
+		Statuses: l2Statuses, BGPStatuses: bgpStatuses,
 	}
-	s.ok(errors.Join(a.SetUp(m), state.SetUp(m), speakers.SetUp(m), statuses.SetUp(m)))
+	s.ok(errors.Join(a.SetUp(m), state.SetUp(m), speakers.SetUp(m), l2Statuses.SetUp(m), bgpStatuses.SetUp(m)))
 	stop := s.background(m.Start)
 	announces := func(want ...string) {
 		t.Helper()
@@ -283,6 +285,15 @@ func (s *story) speaks(c *replica) {
 		return ""
 	})
 	s.told("huazi", assignedOne("172.25.254.50"), `Normal nodeAssigned announcing 172.25.254.50 from node "n1" with protocol "layer2"`)
+	s.eventually(func() string {
+		var list v1beta1.ServiceL2StatusList
+		s.ok(s.admin.List(s.ctx, &list, client.InNamespace(s.config)))
+		if len(list.Items) != 1 || list.Items[0].Status.Node != name || list.Items[0].Status.ServiceName != "huazi" || len(list.Items[0].Status.Interfaces) != 1 {
+			return fmt.Sprintf("the ServiceL2Statuses are %+v", list.Items)
+		}
+		return ""
+	})
+	s.ownOnly(name)
 	c.quiet()
 	s.speaksBGP(name)
 	endpoints := func(patch string) {
@@ -302,6 +313,50 @@ func (s *story) speaks(c *replica) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("the speaker stopped after %s", took)
 	}
+}
+
+// ownOnly sees that a speaker may write the objects of its own node, and of no other; and one whose token names no node,
+// none.
+func (s *story) ownOnly(node string) {
+	writer := func(account string) client.Client {
+		c, err := client.New(as(account), client.Options{Scheme: s.admin.Scheme()})
+		s.ok(err)
+		return c
+	}
+	const account = "metallb-system/fairlead-speaker"
+	status := func(of string) *v1beta1.ServiceL2Status {
+		return &v1beta1.ServiceL2Status{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: "l2-test-" + of, Labels: map[string]string{v1beta1.LabelNode: of}}}
+	}
+	state := func(of string) *v1alpha1.SpeakerState {
+		return &v1alpha1.SpeakerState{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: of}}
+	}
+	s.create(status("n2"), state("n2"))
+	refused := func(what string, err error) {
+		s.t.Helper()
+		if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
+			s.t.Errorf("%s: %v, want a refusal by the policy", what, err)
+		}
+	}
+	// A policy is in force some time after it was created.
+	s.eventually(func() string {
+		if err := writer(account).Create(s.ctx, state("n3"), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "names no node") {
+			return fmt.Sprintf("without a node: %v", err)
+		}
+		return ""
+	})
+	own := writer(account + "@" + node)
+	refused("another node's SpeakerState made", own.Create(s.ctx, state("n3"), client.DryRunAll))
+	var other v1alpha1.SpeakerState
+	s.ok(own.Get(s.ctx, client.ObjectKeyFromObject(state("n2")), &other))
+	other.Status.Settled = true
+	refused("another node's SpeakerState written", own.Update(s.ctx, &other))
+	refused("another node's status made", own.Create(s.ctx, status("n3"), client.DryRunAll))
+	refused("another node's status deleted", own.Delete(s.ctx, status("n2")))
+	refused("another node's ConfigurationState made", own.Create(s.ctx, configurationState(s.config, "speaker-n3"), client.DryRunAll))
+	s.ok(own.Create(s.ctx, status(node)))
+	s.ok(own.Delete(s.ctx, status(node)))
+	s.delete(status("n2"))
+	s.delete(state("n2"))
 }
 
 // oneLink is a node's links: one, that never changes. Its channel holds the first look.

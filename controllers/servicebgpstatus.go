@@ -30,7 +30,7 @@ import (
 const (
 	// statusEvery is how often ServiceBGPStatus objects are written at most.
 	statusEvery = time.Second
-	// statusWriters is how many of them are written at the same time.
+	// statusWriters is how many objects of one kind a speaker writes at the same time.
 	statusWriters = 4
 )
 

@@ -44,6 +44,7 @@ type Announcing struct {
 	Registry  prometheus.Registerer // for metrics; nil: none
 	State     *ConfigurationState   // nil: none
 	Speakers  *SpeakerStates        // nil: this speaker publishes nothing
+	Statuses  *ServiceL2Statuses    // nil: none
 	Namespace string                // of the configuration objects
 	Class     string                // of the Services served; "" for those without a class
 	Node      string                // this node's name

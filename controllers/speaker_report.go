@@ -41,6 +41,7 @@ func (a *Announcing) report(_ context.Context, r speaker.Report) {
 	problems := slices.Concat(a.problems, r.Plan.Problems)
 	a.State.tell(problems)
 	a.metrics.show(announces{configMetricsOf(problems), now, candidates})
+	a.Statuses.tell(announcedLinks(r))
 	state := stateOfSpeaker(r, conflicts, a.kernelAnswers(r))
 	addSessions(&state, sessions, r.Plan.Sessions)
 	if why := a.BGPStatuses.tell(r.Plan.BGP, len(r.Local.Members)); why != "" {

@@ -73,13 +73,14 @@ func speakerCommand() *cobra.Command {
 			state := &controllers.ConfigurationState{Namespace: c.namespace, Node: node, PodName: c.podName, PodUID: c.podUID}
 			links := link.New(link.Config{Log: log, Exclude: excluded})
 			exclusions := &controllers.ExcludedInterfaces{Log: log, Namespace: c.namespace, Default: excluded, Set: links.SetExclude}
-			statuses := &controllers.BGPStatuses{
+			l2Statuses := &controllers.ServiceL2Statuses{Log: log, Namespace: c.namespace, Node: node}
+			bgpStatuses := &controllers.BGPStatuses{
 				Log: log, Namespace: c.namespace, Node: node, PodName: c.podName, PodUID: c.podUID, Limit: statusLimit,
 			}
 			m, err := c.manager(ctx, log, func(o *manager.Options) {
-				state.Configure(o)
-				exclusions.Configure(o)
-				statuses.Configure(o)
+				for _, configure := range []func(*manager.Options){state.Configure, exclusions.Configure, l2Statuses.Configure, bgpStatuses.Configure} {
+					configure(o)
+				}
 				controllers.WithPasswords(o, c.namespace)
 				grace := drain + lastWords
 				o.GracefulShutdownTimeout = &grace
@@ -95,6 +96,7 @@ func speakerCommand() *cobra.Command {
 				Log:           log,
 				Registry:      metrics.Registry,
 				State:         state,
+				Statuses:      l2Statuses,
 				Speakers:      speakers,
 				Namespace:     c.namespace,
 				Class:         c.class,
@@ -105,13 +107,14 @@ func speakerCommand() *cobra.Command {
 				BGP: peering.New(peering.Config{
 					Log: log, Registerer: metrics.Registry, Node: node, RouterID: routerID, DrainTime: drain, DropUnserved: dropUnserved,
 				}),
-				BGPStatuses: statuses,
+				BGPStatuses: bgpStatuses,
 			}
 			announcing.Layer2 = layer2.New(layer2.Config{
 				Log: log, Registerer: metrics.Registry, Node: node, Peer: announcing.PeerOf, Outranks: plan.Outranks, PauseAfter: pauseAfter,
 				RefreshEvery: never(refresh), FrameRate: frameRate,
 			})
-			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), exclusions.SetUp(m), statuses.SetUp(m), m.AddReadyzCheck("plan", announcing.Ready), m.Add(shrink(log, announcing.Ready))); err != nil {
+			if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), exclusions.SetUp(m), l2Statuses.SetUp(m), bgpStatuses.SetUp(m),
+				m.AddReadyzCheck("plan", announcing.Ready), m.Add(shrink(log, announcing.Ready))); err != nil {
 				return err
 			}
 			log.Info("the speaker starts", "version", version, "node", node, "namespace", c.namespace)

@@ -35,7 +35,7 @@ func idle(m *measurement) {
 		if _, err = lab.speakers[0].Stop(m.ctx); err != nil {
 			return err
 		}
-		if lab.speakers[0], err = lab.StartSpeaker(m.ctx, 0); err != nil {
+		if lab.speakers[0], err = lab.StartSpeaker(m.ctx, 0, failback); err != nil {
 			return err
 		}
 		if err = lab.WaitReady(m.ctx, lab.speakers[0]); err == nil {

@@ -32,6 +32,8 @@ const (
 	// otherClass is a load balancer class that Fairlead does not serve.
 	otherClass = "example.com/other"
 	port       = 8080
+	// failback makes a speaker that is back take its addresses soon, so that a benchmark need not wait for it.
+	failback = "--failback-after=2s"
 	// labelServiceProxyName names the proxy that serves a Service instead of kube-proxy.
 	labelServiceProxyName = "service.kubernetes.io/service-proxy-name"
 )
@@ -46,7 +48,7 @@ metadata: {name: ` + namespace + `}
 apiVersion: metallb.io/v1beta1
 kind: IPAddressPool
 metadata: {name: pool, namespace: metallb-system}
-spec: {addresses: ["172.25.254.50-172.25.254.199", "198.18.0.0/18"]}
+spec: {addresses: ["172.25.254.50-172.25.254.199", "198.18.0.0/18", "fd00:172:25:254::60-fd00:172:25:254::6f"]}
 ---
 apiVersion: metallb.io/v1beta1
 kind: L2Advertisement
@@ -73,7 +75,7 @@ func install(ctx context.Context) (_ *installation, err error) {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	processes, err := c.StartFairlead(ctx)
+	processes, err := c.StartFairlead(ctx, failback)
 	if err != nil {
 		return nil, err
 	}

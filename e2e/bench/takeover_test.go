@@ -11,13 +11,17 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
 
 const (
-	takeOvers = 5
+	takeOvers = 20 // of each kind, over IPv4
+	fewer     = 6  // where that takes long
+	manyMore  = 2000
 	// askEvery is how often the client asks; shorter gaps than this cannot be seen.
 	askEvery = 20 * time.Millisecond
 	// patience is how long it waits for an answer, less than a second, after which its kernel would try again.
@@ -29,39 +33,13 @@ const (
 // takeOver lets the node die that announces an address, and then its speaker stop, some times each, while a client
 // outside goes on asking through new connections. The Service's pods are on the other nodes.
 func takeOver(m *measurement) {
-	const name = "take-over"
 	m.Cleanup(func() { m.must(lab.clear(context.Background(), true)) })
-	watch, err := lab.follow(m.ctx)
-	m.must(err)
-	defer watch.stop()
-	slice := lab.endpoints(name, 0, 1, 2)
-	m.must(lab.Client().Create(m.ctx, slice))
-	m.must(lab.Client().Create(m.ctx, service(name, "")))
-	shown, err := watch.awaitAddress(m.ctx, name)
-	m.must(err)
-	at := address(shown.Service)
-	node, err := lab.announcer(m.ctx, at)
-	m.must(err)
-	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == node })
-	with := lab.endpoints(name, others...)
-	patch := client.MergeFrom(slice.DeepCopy())
-	slice.Endpoints = with.Endpoints
-	m.must(lab.Client().Patch(m.ctx, slice, patch))
-	m.must(awaitPods(m.ctx, at, others))
-
-	var dead, stopped, stopping sample
+	at, node := lab.watchedService(m, "take-over", corev1.IPv4Protocol)
+	m.durations("node-killed", "node killed: longest gap of a client that asks every 20 ms", lab.deaths(m, at, node, takeOvers), 1, "median <= 0.7 s, worst <= 1.5 s")
+	var stopped, stopping sample
 	failed, asked := 0, 0
-	for i := range takeOvers {
-		m.during(fmt.Sprintf("the node dies, %d of %d", i+1, takeOvers), func() error {
-			report, err := lab.interrupt(m.ctx, at, func() error {
-				return errors.Join(lab.Cut(m.ctx, node), lab.speakers[node].Kill())
-			})
-			dead = append(dead, report.Gap)
-			return errors.Join(err, lab.heal(m.ctx, node), lab.bringBack(m.ctx, at, node))
-		})
-	}
-	for i := range takeOvers {
-		m.during(fmt.Sprintf("the speaker stops, %d of %d", i+1, takeOvers), func() error {
+	for i := range takeOvers / 2 {
+		m.during(fmt.Sprintf("the speaker stops, %d of %d", i+1, takeOvers/2), func() error {
 			report, err := lab.interrupt(m.ctx, at, func() error {
 				took, err := lab.speakers[node].Stop(m.ctx)
 				stopping = append(stopping, took)
@@ -73,10 +51,97 @@ func takeOver(m *measurement) {
 			return errors.Join(err, lab.bringBack(m.ctx, at, node))
 		})
 	}
-	m.durations("node-killed", "node killed: longest gap of a client that asks every 20 ms", dead, 1, "")
 	m.durations("speaker-stopped", "speaker stopped: longest gap", stopped, 1, "")
 	m.value("speaker-stopped", "failed-requests", fmt.Sprintf("speaker stopped: failed requests, of %d", asked), float64(failed), fmt.Sprint(failed), "0")
 	m.durations("speaker-stop", "speaker stopped: SIGTERM -> end of the process", stopping, 1, "<= 2 s")
+
+	v6, node6 := lab.watchedService(m, "take-over-6", corev1.IPv6Protocol)
+	m.durations("node-killed-6", "the same over IPv6", lab.deaths(m, v6, node6, fewer), 1, "median <= 0.7 s, worst <= 1.5 s")
+
+	m.during(fmt.Sprintf("%d addresses more on the node", manyMore), func() error { return lab.load(m.ctx, node, manyMore) })
+	m.Cleanup(func() { m.must(lab.Apply(context.Background(), configuration)) })
+	m.durations("node-killed-2000", fmt.Sprintf("the same with %d addresses on the dead node", manyMore), lab.deaths(m, at, node, fewer), 1, "median <= 0.7 s, worst <= 1.5 s")
+}
+
+// watchedService makes a Service whose pods are not on the node that announces it, and returns its address and that node.
+func (l *installation) watchedService(m *measurement, name string, family corev1.IPFamily) (netip.Addr, int) {
+	watch, err := l.follow(m.ctx)
+	m.must(err)
+	defer watch.stop()
+	slice := l.endpoints(name, 0, 1, 2)
+	l.familyOf(slice, family, 0, 1, 2)
+	m.must(l.Client().Create(m.ctx, slice))
+	s := service(name, "")
+	s.Spec.IPFamilies = []corev1.IPFamily{family}
+	m.must(l.Client().Create(m.ctx, s))
+	shown, err := watch.awaitAddress(m.ctx, name)
+	m.must(err)
+	at := address(shown.Service)
+	node, err := l.announcer(m.ctx, at)
+	m.must(err)
+	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == node })
+	with := l.endpoints(name, others...)
+	l.familyOf(with, family, others...)
+	patch := client.MergeFrom(slice.DeepCopy())
+	slice.Endpoints = with.Endpoints
+	m.must(l.Client().Patch(m.ctx, slice, patch))
+	m.must(awaitPods(m.ctx, at, others))
+	return at, node
+}
+
+// familyOf makes an EndpointSlice one of the family.
+func (l *installation) familyOf(e *discoveryv1.EndpointSlice, family corev1.IPFamily, nodes ...int) {
+	if family == corev1.IPv6Protocol {
+		e.AddressType = discoveryv1.AddressTypeIPv6
+		for i, node := range nodes {
+			e.Endpoints[i].Addresses = []string{l.pods[node].IPv6.String()}
+		}
+	}
+}
+
+// deaths lets a node die some times, and returns for how long the client had no answer.
+func (l *installation) deaths(m *measurement, at netip.Addr, node, times int) (gaps sample) {
+	for i := range times {
+		m.during(fmt.Sprintf("the node dies, %d of %d", i+1, times), func() error {
+			report, err := l.interrupt(m.ctx, at, func() error {
+				return errors.Join(l.Cut(m.ctx, node), l.speakers[node].Kill())
+			})
+			gaps = append(gaps, report.Gap)
+			return errors.Join(err, l.heal(m.ctx, node), l.bringBack(m.ctx, at, node))
+		})
+	}
+	return gaps
+}
+
+// load makes a node announce n addresses more, and waits until it does.
+func (l *installation) load(ctx context.Context, node, n int) error {
+	err := l.Apply(ctx, fmt.Sprintf(`
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: pool, namespace: metallb-system}
+spec:
+  ipAddressPools: [pool]
+  preferredNodeSelectors: [{weight: 100, preference: {matchLabels: {kubernetes.io/hostname: %s}}}]
+`, l.Node(node).Name))
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		l.create(ctx, n, func(i int) client.Object { return l.lightEndpoints(number(i)) }),
+		l.create(ctx, n, func(i int) client.Object { return light(number(i), "") }))
+	if err != nil {
+		return err
+	}
+	return cluster.Eventually(ctx, 2*time.Minute, func() error {
+		text, err := l.Metrics(ctx, l.speakers[node])
+		if err != nil {
+			return err
+		}
+		if has := len(parseCounts(text, "metallb_layer2_gratuitous_sent")); has < n {
+			return fmt.Errorf("it announces %d of %d", has, n)
+		}
+		return nil
+	})
 }
 
 // announcer waits until one node alone answers for an address, and returns it.
@@ -153,7 +218,7 @@ func (l *installation) bringBack(ctx context.Context, address netip.Addr, node i
 	if err := l.awaitAPI(ctx, node); err != nil {
 		return err
 	}
-	if l.speakers[node], err = l.StartSpeaker(ctx, node); err != nil {
+	if l.speakers[node], err = l.StartSpeaker(ctx, node, failback); err != nil {
 		return err
 	}
 	if err := l.WaitReady(ctx, l.speakers[node]); err != nil {

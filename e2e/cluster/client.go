@@ -96,15 +96,19 @@ func (c *Cluster) writeKubeconfig(name, server, token string) (string, error) {
 
 // ServiceAccountKubeconfig writes a kubeconfig for programs inside the namespaces that act as a ServiceAccount, with its
 // permissions and no more, and returns its path. The token comes from the TokenRequest API and lasts a day.
-func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
+// With a node it is bound to that, as a pod's is.
+func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name, node string) (string, error) {
 	account := &corev1.ServiceAccount{}
 	account.Namespace, account.Name = namespace, name
 	seconds := tokenLifetime
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	if node != "" {
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node}
+	}
 	if err := c.client.SubResource("token").Create(ctx, account, request); err != nil {
 		return "", fmt.Errorf("requesting a token of the ServiceAccount %s/%s: %w", namespace, name, err)
 	}
-	return c.writeKubeconfig(fmt.Sprintf("kubeconfig-%s-%s", namespace, name), c.apiURL(), request.Status.Token)
+	return c.writeKubeconfig(fmt.Sprintf("kubeconfig-%s-%s%s", namespace, name, node), c.apiURL(), request.Status.Token)
 }
 
 // Apply applies manifests as kubectl apply --server-side --force-conflicts does: namespaces and definitions of kinds

@@ -258,7 +258,7 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: metallb-system}]`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := c.ServiceAccountKubeconfig(t.Context(), "metallb-system", "reader")
+	path, err := c.ServiceAccountKubeconfig(t.Context(), "metallb-system", "reader", "")
 	if err != nil {
 		t.Fatal(err)
 	}

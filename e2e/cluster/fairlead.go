@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,11 +142,15 @@ func (c *Cluster) StartSpeaker(ctx context.Context, node int, args ...string) (*
 
 // startFairlead starts one of Fairlead's roles under its own ServiceAccount. Later flags win over those set here.
 func (c *Cluster) startFairlead(ctx context.Context, host *Host, role, name string, number int, args []string) (*Process, error) {
+	node := ""
+	if slices.Contains(c.nodes, host) {
+		node = host.Name
+	}
 	binary, err := c.options.fairlead()
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := c.ServiceAccountKubeconfig(ctx, FairleadNamespace, "fairlead-"+role)
+	kubeconfig, err := c.ServiceAccountKubeconfig(ctx, FairleadNamespace, "fairlead-"+role, node)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +162,9 @@ func (c *Cluster) startFairlead(ctx context.Context, host *Host, role, name stri
 	return c.StartProcess(ctx, host, name, append(argv, args...))
 }
 
-// StartFairlead installs Fairlead and starts one controller and a speaker per node, in this order in the result. It
-// returns when all of them are ready.
-func (c *Cluster) StartFairlead(ctx context.Context) ([]*Process, error) {
+// StartFairlead installs Fairlead and starts one controller and a speaker per node, in this order in the result; the
+// speakers get the flags. It returns when all of them are ready.
+func (c *Cluster) StartFairlead(ctx context.Context, speakerArgs ...string) ([]*Process, error) {
 	if err := c.InstallFairlead(ctx); err != nil {
 		return nil, err
 	}
@@ -169,7 +174,7 @@ func (c *Cluster) StartFairlead(ctx context.Context) ([]*Process, error) {
 	}
 	processes := []*Process{controller}
 	for i := range c.nodes {
-		speaker, err := c.StartSpeaker(ctx, i)
+		speaker, err := c.StartSpeaker(ctx, i, speakerArgs...)
 		if err != nil {
 			return nil, err
 		}

@@ -35,7 +35,7 @@ type gate struct {
 
 // newGate listens beside the API server.
 func newGate(ctx context.Context, c *cluster.Cluster) (*gate, error) {
-	path, err := c.ServiceAccountKubeconfig(ctx, cluster.FairleadNamespace, "fairlead-controller")
+	path, err := c.ServiceAccountKubeconfig(ctx, cluster.FairleadNamespace, "fairlead-controller", "")
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,96 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+)
+
+// StaleStatuses removes the ServiceL2Statuses of dead nodes, which cannot do so themselves. The leader runs it.
+type StaleStatuses struct {
+	Log       *slog.Logger
+	Namespace string
+
+	client client.Client
+	cache  cache.Cache
+	dirty  chan struct{}
+}
+
+// SetUp registers it with the manager.
+func (s *StaleStatuses) SetUp(m ctrl.Manager) error {
+	s.client, s.cache, s.dirty = m.GetClient(), m.GetCache(), make(chan struct{}, 1)
+	return m.Add(s)
+}
+
+// Start removes what is stale until the context ends.
+func (s *StaleStatuses) Start(ctx context.Context) error {
+	mark := func() {
+		select {
+		case s.dirty <- struct{}{}:
+		default:
+		}
+	}
+	if err := watch(ctx, s.cache, []client.Object{&v1beta1.ServiceL2Status{}, &corev1.Node{}}, mark); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.dirty:
+		}
+		if err := s.remove(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Warn("ServiceL2Statuses of dead nodes are not removed in full, trying again", "error", err)
+			time.AfterFunc(speakerStateEvery, mark)
+		}
+	}
+}
+
+// remove removes what is stale: of a node that is gone, and of one that is not Ready while a Ready one announces the same
+// Service. A node that is not Ready but announces all the same writes its object again.
+func (s *StaleStatuses) remove(ctx context.Context) error {
+	var nodes corev1.NodeList
+	var list v1beta1.ServiceL2StatusList
+	if err := s.client.List(ctx, &nodes); err != nil {
+		return fmt.Errorf("listing Nodes: %w", err)
+	}
+	if err := listAll(ctx, s.client, s.Namespace, &list); err != nil {
+		return err
+	}
+	ready := map[string]bool{} // by name; absent: gone
+	for i := range nodes.Items {
+		ready[nodes.Items[i].Name] = nodeOf(&nodes.Items[i]).Ready
+	}
+	elsewhere := map[allocator.Key]bool{} // announced by a Ready node
+	key := func(o *v1beta1.ServiceL2Status) allocator.Key {
+		return allocator.Key{Namespace: o.Labels[v1beta1.LabelServiceNamespace], Name: o.Labels[v1beta1.LabelServiceName]}
+	}
+	for i := range list.Items {
+		if o := &list.Items[i]; ready[o.Labels[v1beta1.LabelNode]] {
+			elsewhere[key(o)] = true
+		}
+	}
+	var errs []error
+	for i := range list.Items {
+		o := &list.Items[i]
+		isReady, exists := ready[o.Labels[v1beta1.LabelNode]]
+		if isReady || exists && !elsewhere[key(o)] {
+			continue
+		}
+		errs = append(errs, client.IgnoreNotFound(s.client.Delete(ctx, o.DeepCopy(), client.Preconditions{UID: &o.UID})))
+	}
+	return errors.Join(errs...)
+}
