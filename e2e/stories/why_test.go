@@ -81,7 +81,7 @@ subjects: [{kind: ServiceAccount, name: %[1]s, namespace: default}]
 `, name, role)
 	}
 	s.apply(manifests)
-	path, err := lab.ServiceAccountKubeconfig(s.ctx, "default", name)
+	path, err := lab.ServiceAccountKubeconfig(s.ctx, "default", name, "")
 	s.must(err)
 	return path
 }
