@@ -46,7 +46,6 @@ func cacheOptions(namespace string) cache.Options {
 		DefaultUnsafeDisableDeepCopy: &shared,
 		ByObject: map[client.Object]cache.ByObject{
 			&v1beta1.IPAddressPool{}:       {Namespaces: here},
-			&v1beta1.ServiceL2Status{}:     {Namespaces: here},
 			&v1beta1.L2Advertisement{}:     {Namespaces: here},
 			&v1beta1.BGPAdvertisement{}:    {Namespaces: here},
 			&v1beta1.BFDProfile{}:          {Namespaces: here},

@@ -120,6 +120,9 @@ func (s *ServiceL2Statuses) write(ctx context.Context) error {
 	have := map[string]*v1beta1.ServiceL2Status{}
 	for i := range list.Items {
 		o := &list.Items[i]
+		if o.Labels[v1beta1.LabelNode] != s.Node {
+			continue // another speaker's, whatever the cache holds
+		}
 		key := allocator.Key{Namespace: o.Labels[v1beta1.LabelServiceNamespace], Name: o.Labels[v1beta1.LabelServiceName]}
 		if _, ok := want[key]; ok && o.Name == s.name(key) {
 			have[o.Name] = o

@@ -30,6 +30,9 @@ func statuses(t *testing.T, c client.Client) []string {
 	out := []string{}
 	for i := range list.Items {
 		o := &list.Items[i]
+		if o.Name == "l2-of-another" {
+			continue
+		}
 		out = append(out, fmt.Sprintf("%s %s/%s %v", o.Status.Node, o.Status.ServiceNamespace, o.Status.ServiceName, linksOf(o)))
 		if o.Labels["metallb.io/node"] != o.Status.Node || o.Labels["metallb.io/service-name"] != o.Status.ServiceName || o.Labels["metallb.io/service-namespace"] != o.Status.ServiceNamespace {
 			t.Errorf("labels %v, status %v", o.Labels, o.Status)
@@ -78,8 +81,17 @@ func TestServiceL2Statuses(t *testing.T) {
 			t.Errorf("%q after %d writes, want %q after %d", got, writes, want, wrote)
 		}
 	}
+	another := &v1beta1.ServiceL2Status{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "l2-of-another", Labels: map[string]string{v1beta1.LabelNode: "n2"}}}
+	defer func() {
+		if err := c.Get(context.Background(), client.ObjectKeyFromObject(another), another); err != nil {
+			t.Errorf("another node's object: %v", err)
+		}
+	}()
 	if err := s.write(context.Background()); err != nil || len(statuses(t, c)) > 0 {
 		t.Error("wrote before there was a plan")
+	}
+	if err := c.Create(context.Background(), another.DeepCopy()); err != nil {
+		t.Fatal(err)
 	}
 	step(announces("huazi", "eth0"), 2, "n1 default/huazi [eth0]")
 	step(announces("huazi", "eth0"), 0, "n1 default/huazi [eth0]")

@@ -11,12 +11,14 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 )
 
 // StaleStatuses removes the ServiceL2Statuses of dead nodes, which cannot do so themselves. The leader runs it.
+// Configure comes before the manager is made, SetUp after that.
 type StaleStatuses struct {
 	Log       *slog.Logger
 	Namespace string
@@ -24,6 +26,11 @@ type StaleStatuses struct {
 	client client.Client
 	cache  cache.Cache
 	dirty  chan struct{}
+}
+
+// Configure adds to a manager's options what is watched: the objects of all nodes.
+func (s *StaleStatuses) Configure(o *manager.Options) {
+	o.Cache.ByObject[&v1beta1.ServiceL2Status{}] = cache.ByObject{Namespaces: map[string]cache.Config{s.Namespace: {}}}
 }
 
 // SetUp registers it with the manager.

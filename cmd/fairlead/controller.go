@@ -70,9 +70,11 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	state := &controllers.ConfigurationState{Namespace: f.namespace, PodName: f.podName, PodUID: f.podUID}
+	stale := &controllers.StaleStatuses{Log: log, Namespace: f.namespace}
 	m, err := f.manager(ctx, log, func(o *manager.Options) {
 		webhooks.Configure(o)
 		state.Configure(o)
+		stale.Configure(o)
 		o.LeaderElection = f.elect
 		o.LeaderElectionResourceLockInterface = lease
 		o.LeaderElectionReleaseOnCancel = true // the process ends when the manager does
@@ -90,7 +92,6 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 		allocation.Lease, state.Lease = lease, lease
 	}
 	elsewhere := &controllers.Elsewhere{Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: log, Namespace: f.namespace}
-	stale := &controllers.StaleStatuses{Log: log, Namespace: f.namespace}
 	if err := errors.Join(allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
 		return err
 	}
