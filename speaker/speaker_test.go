@@ -453,7 +453,9 @@ func TestTheWatchdogSeesARoundWithoutEnd(t *testing.T) {
 		if err := w.watchdog.Check(nil); err != nil {
 			t.Errorf("a speaker at rest: %v", err)
 		}
+		w.mu.Lock()
 		w.applying = func() error { time.Sleep(2 * time.Minute); return nil }
+		w.mu.Unlock()
 		w.at(time.Hour + 100*time.Second) // a round begins every 30 s
 		if err := w.watchdog.Check(nil); err == nil {
 			t.Error("a round is stuck and nothing is said")
