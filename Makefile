@@ -1,6 +1,6 @@
 # Everything that builds and tests Fairlead. `make` alone lists the targets.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-TAGS    := envtest,netns,vm,e2e,bench,soak
+TAGS    := envtest,netns,vm,e2e,install,bench,soak
 FUZZ    := 5s
 FUZZED  := $(addprefix speaker/,layer2/FuzzARP layer2/FuzzNDP bgp/FuzzOpen bgp/FuzzMessage heartbeat/FuzzMessage bfd/FuzzPacket bfd/FuzzEcho) \
            policy/FuzzParseRange policy/FuzzParseCommunity lint/FuzzCheck
@@ -9,7 +9,7 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-netns test-e2e fuzz bench soak demo demo-keep lint generate verify
+.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
@@ -22,7 +22,6 @@ manifests chart image: ## Write dist/: one file to kubectl apply; the Helm chart
 
 setup: ## Install missing Debian packages, build missing Kubernetes binaries (about 10 minutes the first time)
 	@go build -o bin/lab ./e2e/cmd/lab
-	@go build -C tools/packaging -o $(CURDIR)/bin/helm helm.sh/helm/v3/cmd/helm
 	@bin/lab binaries
 
 test: setup build test-unit test-packaging fuzz test-envtest test-vm test-netns test-e2e ## Run every test; the last two tiers need root
@@ -44,6 +43,13 @@ test-vm: setup ## Test against a kernel with IPVS and VRF, each package in a vir
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm ./e2e/machine ./ipvs/kernel
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm -run VRF ./speaker/bgp ./speaker/bfd
 
+e2e-artifacts: setup ## Build what the cluster with kubelets runs, kubelet and containerd too (6 minutes more the first time)
+	@bin/lab binaries --kubelets
+	@bin/lab artifacts
+
+test-install: build e2e-artifacts ## Install with Helm and with kubectl in a cluster of real kubelets (root)
+	$(AS_ROOT) -tags install -timeout 20m ./e2e/install
+
 test-e2e: setup build ## Test users' stories in a cluster in network namespaces (root)
 	$(AS_ROOT) -tags e2e -timeout 20m -p 1 ./e2e/...
 
@@ -53,9 +59,9 @@ fuzz: ## Fuzz what parses bytes from the wire or text from users, each target fo
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
 	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/bgp ./speaker/peering ./speaker/bfd
 
-soak: setup build ## The long versions of the tests (root)
+soak: setup build e2e-artifacts ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
-	$(AS_ROOT) -tags e2e,soak -timeout 60m -p 1 ./e2e/...
+	$(AS_ROOT) -tags e2e,install,soak -timeout 60m -p 1 ./e2e/...
 
 demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C
 	@$(ROOT) bin/lab demo $(if $(filter demo-keep,$@),--keep)

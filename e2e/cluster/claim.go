@@ -135,7 +135,7 @@ func sweepCluster(name string, owner claimed) error {
 		errs = append(errs, deleteNamespace(ns))
 	}
 	if owner.Dir != "" {
-		errs = append(errs, os.RemoveAll(owner.Dir))
+		errs = append(errs, endContainers(owner.Dir), os.RemoveAll(owner.Dir))
 	}
 	return errors.Join(errs...)
 }

@@ -123,6 +123,10 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	}
 	group, ctx2 = errgroup.WithContext(ctx)
 	group.Go(func() error { return c.startControllerManager(ctx2) })
+	if c.options.Kubelets {
+		group.Go(func() error { return c.startKubelets(ctx2) })
+		return group.Wait()
+	}
 	for i := range c.nodes {
 		group.Go(func() error {
 			return c.log.step(fmt.Sprintf("%s with kube-proxy starts", nodeName(i)), func() error { return c.startNode(ctx2, i) })
@@ -156,6 +160,9 @@ func (c *Cluster) close() error {
 		for _, ns := range namespacesOf(c.name) {
 			errs = append(errs, deleteNamespace(ns))
 		}
+	}
+	if c.dir != "" {
+		errs = append(errs, endContainers(c.dir))
 	}
 	if c.options.KeepDir {
 		c.log.line("Logs are kept in %s.", c.dir)

@@ -71,9 +71,9 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	return err
 }
 
-// startAPIServer starts kube-apiserver and waits until it is ready. The plug-in ServiceAccount is off because no
-// controller here makes a namespace's default account in time; TaintNodesByCondition because none would take its taint
-// away.
+// startAPIServer starts kube-apiserver and waits until it is ready. Without kubelets the plug-in ServiceAccount is off
+// because no controller here makes a namespace's default account in time; TaintNodesByCondition because none would take
+// its taint away.
 func (c *Cluster) startAPIServer(ctx context.Context) error {
 	pki := func(name string) string { return filepath.Join(c.dir, "pki", name) }
 	argv := []string{
@@ -88,10 +88,12 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--service-cluster-ip-range=" + serviceRange,
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + pki("sa.key"), "--service-account-signing-key-file=" + pki("sa.key"),
-		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
 		"--enable-aggregator-routing=true", // webhooks are reached at their endpoints: no kube-proxy runs here
 		"--max-requests-inflight=3000", "--max-mutating-requests-inflight=1500",
 		"--profiling=false",
+	}
+	if !c.options.Kubelets {
+		argv = append(argv, "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
 	}
 	p, err := c.start(ctx, rankAPI, c.controlPlane, kubebin.APIServer, append(argv, c.options.APIServerArgs...), nil)
 	if err != nil {
@@ -120,17 +122,22 @@ func (c *Cluster) RestartAPIServer(ctx context.Context) error {
 	return c.startAPIServer(ctx)
 }
 
-// startControllerManager starts the few controllers that make a cluster's objects follow each other. Node lifecycle is
-// left out: nothing renews the nodes' leases, their conditions are the package's to set.
+// startControllerManager starts the few controllers that make a cluster's objects follow each other. Without kubelets,
+// node lifecycle is left out: nothing renews the nodes' leases, their conditions are the package's to set.
 func (c *Cluster) startControllerManager(ctx context.Context) error {
 	kubeconfig := filepath.Join(c.dir, "kubeconfig")
 	controllers := []string{"endpointslice-controller", "namespace-controller", "garbage-collector-controller", "serviceaccount-controller", "root-ca-certificate-publisher-controller"}
+	if c.options.Kubelets {
+		controllers = []string{"*"}
+	}
 	_, err := c.start(ctx, rankKube, c.controlPlane, kubebin.ControllerManager, []string{
 		c.bin(kubebin.ControllerManager),
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--leader-elect=false", "--bind-address=127.0.0.1",
 		"--cert-dir=" + filepath.Join(c.dir, "pki", "controller-manager"),
 		"--root-ca-file=" + filepath.Join(c.dir, "pki", "ca.crt"),
+		"--service-account-private-key-file=" + filepath.Join(c.dir, "pki", "sa.key"),
+		"--node-monitor-grace-period=20s", // half of the default: a dead node is not ready sooner
 		"--controllers=" + strings.Join(controllers, ","),
 		"--kube-api-qps=500", "--kube-api-burst=1000",
 	}, nil)

@@ -39,6 +39,11 @@ type Options struct {
 	Fairlead string
 	// APIServerArgs are added to kube-apiserver's command line.
 	APIServerArgs []string
+	// Kubelets makes the nodes real ones: each runs containerd and a kubelet, so that Deployments and DaemonSets run as
+	// pods from images. Kubernetes' own controllers and admission plug-ins all run then, and AddPod must not be used.
+	Kubelets bool
+	// Images are archives of images (OCI or docker) that every node with a kubelet has from the start.
+	Images []string
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
@@ -60,7 +65,11 @@ func (o Options) complete() (Options, func(name string) string, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	if missing := debian.Missing("ip", "nsenter", "nft"); len(missing) > 0 {
+	commands := []string{"ip", "nsenter", "nft"}
+	if o.Kubelets {
+		commands = append(commands, "runc")
+	}
+	if missing := debian.Missing(commands...); len(missing) > 0 {
 		return o, nil, fmt.Errorf("missing on this machine: %s", debian.Advice(missing))
 	}
 	path, err := o.binaries()
@@ -90,6 +99,7 @@ func (o Options) binaries() (func(name string) string, error) {
 	if err != nil {
 		return nil, err
 	}
+	bins.Kubelets = o.Kubelets
 	if missing := bins.Missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("missing in %s: %s; build them first (6 to 11 minutes, once): go run ./e2e/cmd/lab binaries", bins.Dir, strings.Join(missing, ", "))
 	}

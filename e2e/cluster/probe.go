@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Probe is a client that asks a URL at fixed intervals, each time on a connection of its own and without waiting for
@@ -20,6 +22,7 @@ type Probe struct {
 	mu      sync.Mutex
 	asked   int
 	answers []answer
+	resets  int
 	lastErr error
 }
 
@@ -31,6 +34,9 @@ type answer struct {
 // ProbeReport is what a Probe saw.
 type ProbeReport struct {
 	Asked, Answered int
+	// Reset counts the requests whose connection was open and was then reset. A connection that is open while its address
+	// moves to another node may end so: the translation of addresses is known to one node alone.
+	Reset int
 	// Gap is the longest time between two answers, or between the last one and the end. GapStart is when it began.
 	Gap      time.Duration
 	GapStart time.Time
@@ -71,6 +77,9 @@ func (p *Probe) ask(ctx context.Context) {
 	p.asked++
 	if err != nil {
 		p.lastErr = err
+		if strings.Contains(err.Error(), unix.ECONNRESET.Error()) {
+			p.resets++
+		}
 		return
 	}
 	p.answers = append(p.answers, answer{at: time.Now(), body: body})
@@ -87,7 +96,7 @@ func (p *Probe) Answered() int {
 func (p *Probe) Report() ProbeReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := ProbeReport{Asked: p.asked, Answered: len(p.answers), By: map[string]int{}, LastError: p.lastErr}
+	r := ProbeReport{Asked: p.asked, Answered: len(p.answers), Reset: p.resets, By: map[string]int{}, LastError: p.lastErr}
 	times := make([]time.Time, 0, len(p.answers))
 	for _, a := range p.answers {
 		times = append(times, a.at)

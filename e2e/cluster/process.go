@@ -22,10 +22,11 @@ import (
 type rank int
 
 const (
-	rankStore rank = iota // etcd
-	rankAPI               // kube-apiserver
-	rankKube              // what else belongs to Kubernetes
-	rankGuest             // what the caller starts
+	rankStore   rank = iota // etcd
+	rankAPI                 // kube-apiserver
+	rankRuntime             // containerd
+	rankKube                // what else belongs to Kubernetes
+	rankGuest               // what the caller starts
 	ranks
 )
 

@@ -35,6 +35,8 @@ func needs() []Need {
 		{Command: "qemu-system-x86_64", Package: "qemu-system-x86"}, // virtual machines for tests
 		{Command: "gcc", Package: "gcc"},                            // go test -race links with it
 		{File: "/usr/include/stdlib.h", Package: "libc6-dev"},
+		{Command: "runc", Package: "runc"}, // these two for the cluster with kubelets
+		{File: "/usr/lib/cni/ptp", Package: "containernetworking-plugins"},
 	}
 }
 

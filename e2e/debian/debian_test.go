@@ -14,7 +14,7 @@ func TestMissingAndAdvice(t *testing.T) {
 		return "/usr/bin/" + name, nil
 	}
 	list := missing(find, func(string) bool { return false })
-	if got, want := Advice(list), "sudo apt-get install --no-install-recommends nftables gcc libc6-dev"; got != want {
+	if got, want := Advice(list), "sudo apt-get install --no-install-recommends nftables gcc libc6-dev containernetworking-plugins"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if list := missing(find, func(string) bool { return true }); len(list) != 2 {

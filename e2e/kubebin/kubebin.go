@@ -19,6 +19,14 @@ const (
 	Kubectl           = "kubectl"
 	ControllerManager = "kube-controller-manager"
 	Proxy             = "kube-proxy"
+
+	// Only a cluster with kubelets has these.
+	Scheduler      = "kube-scheduler"
+	Kubelet        = "kubelet"
+	Containerd     = "containerd"
+	ContainerdShim = "containerd-shim-runc-v2"
+	Ctr            = "ctr"
+	Helm           = "helm"
 )
 
 // modulePath is the first line of the go.mod at the root of this repository.
@@ -30,17 +38,30 @@ type recipe struct {
 	pkg  string // import path of its main package
 	cold string // time of a first build on two cores, for people
 	kube bool   // carries the Kubernetes version in its ldflags
+
+	module string // folder of the module that pins it, from e2e/kube
 }
 
 // recipes lists every binary that the cluster needs.
-func recipes() []recipe {
-	return []recipe{
-		{Etcd, "go.etcd.io/etcd/server/v3", "about 1 minute", false},
-		{APIServer, "k8s.io/kubernetes/cmd/kube-apiserver", "4 to 8 minutes", true},
-		{Kubectl, "k8s.io/kubernetes/cmd/kubectl", "about 1 minute", true},
-		{ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager", "about 1 minute", true},
-		{Proxy, "k8s.io/kubernetes/cmd/kube-proxy", "under 1 minute", true},
+func (b *Binaries) recipes() []recipe {
+	const containerd, packaging = "../containerd", "../../tools/packaging"
+	list := []recipe{
+		{Etcd, "go.etcd.io/etcd/server/v3", "about 1 minute", false, ""},
+		{APIServer, "k8s.io/kubernetes/cmd/kube-apiserver", "4 to 8 minutes", true, ""},
+		{Kubectl, "k8s.io/kubernetes/cmd/kubectl", "about 1 minute", true, ""},
+		{ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager", "about 1 minute", true, ""},
+		{Proxy, "k8s.io/kubernetes/cmd/kube-proxy", "under 1 minute", true, ""},
+		{Helm, "helm.sh/helm/v3/cmd/helm", "about 1 minute", false, packaging},
 	}
+	if !b.Kubelets {
+		return list
+	}
+	return append(list,
+		recipe{Scheduler, "k8s.io/kubernetes/cmd/kube-scheduler", "under 1 minute", true, ""},
+		recipe{Kubelet, "k8s.io/kubernetes/cmd/kubelet", "2 minutes", true, ""},
+		recipe{Containerd, "github.com/containerd/containerd/v2/cmd/containerd", "2 minutes", false, containerd},
+		recipe{ContainerdShim, "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "under 1 minute", false, containerd},
+		recipe{Ctr, "github.com/containerd/containerd/v2/cmd/ctr", "under 1 minute", false, containerd})
 }
 
 // Binaries is the set of binaries for one version of Kubernetes.
@@ -49,6 +70,8 @@ type Binaries struct {
 	Dir     string // cache folder of this version
 	Module  string // folder of the module that pins the versions, e2e/kube
 	Assets  string // value of KUBEBUILDER_ASSETS, or empty
+
+	Kubelets bool // what a cluster with kubelets needs is meant too
 }
 
 // Find works out where the binaries are or would be: the version from e2e/kube/go.mod, the cache from FAIRLEAD_CACHE or
@@ -165,7 +188,7 @@ func (b *Binaries) Path(name string) string {
 // Missing names the binaries that are nowhere yet, in build order.
 func (b *Binaries) Missing() []string {
 	var missing []string
-	for _, r := range recipes() {
+	for _, r := range b.recipes() {
 		if !executable(b.Path(r.name)) {
 			missing = append(missing, r.name)
 		}

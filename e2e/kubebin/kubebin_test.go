@@ -62,21 +62,21 @@ func TestCacheDirIsToldByTheEnvironment(t *testing.T) {
 func TestMissing(t *testing.T) {
 	dir, assets := t.TempDir(), t.TempDir()
 	b := &Binaries{Version: "v1.36.3", Dir: dir}
-	all := []string{Etcd, APIServer, Kubectl, ControllerManager, Proxy}
+	all := []string{Etcd, APIServer, Kubectl, ControllerManager, Proxy, Helm}
 	if diff := cmp.Diff(all, b.Missing()); diff != "" {
 		t.Errorf("empty cache: %s", diff)
 	}
 	write(t, filepath.Join(dir, Kubectl), 0o755, "x")
 	write(t, filepath.Join(dir, "."+Proxy+".77"), 0o755, "half a binary")
 	write(t, filepath.Join(dir, APIServer), 0o644, "not executable")
-	if diff := cmp.Diff([]string{Etcd, APIServer, ControllerManager, Proxy}, b.Missing()); diff != "" {
+	if diff := cmp.Diff([]string{Etcd, APIServer, ControllerManager, Proxy, Helm}, b.Missing()); diff != "" {
 		t.Errorf("kubectl is there: %s", diff)
 	}
 	b.Assets = assets
 	write(t, filepath.Join(assets, Etcd), 0o755, "x")
 	write(t, filepath.Join(assets, APIServer), 0o755, "x")
 	write(t, filepath.Join(assets, Proxy), 0o755, "assets serve no kube-proxy")
-	if diff := cmp.Diff([]string{ControllerManager, Proxy}, b.Missing()); diff != "" {
+	if diff := cmp.Diff([]string{ControllerManager, Proxy, Helm}, b.Missing()); diff != "" {
 		t.Errorf("assets serve: %s", diff)
 	}
 	if got, want := b.Path(Etcd), filepath.Join(assets, Etcd); got != want {
@@ -84,6 +84,15 @@ func TestMissing(t *testing.T) {
 	}
 	if got, want := b.Path(Kubectl), filepath.Join(dir, Kubectl); got != want {
 		t.Errorf("kubectl at %s, want %s", got, want)
+	}
+}
+
+// TestKubeletsNeedMore: only a cluster with kubelets wants what those need, after the rest.
+func TestKubeletsNeedMore(t *testing.T) {
+	b := &Binaries{Version: "v1.36.3", Dir: t.TempDir(), Kubelets: true}
+	want := []string{Etcd, APIServer, Kubectl, ControllerManager, Proxy, Helm, Scheduler, Kubelet, Containerd, ContainerdShim, Ctr}
+	if diff := cmp.Diff(want, b.Missing()); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -123,7 +132,7 @@ func TestBuildLeavesNoHalfBinary(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "boom") {
 		t.Fatalf("error %v", err)
 	}
-	if diff := cmp.Diff([]string{APIServer, Kubectl, ControllerManager, Proxy}, b.Missing()); diff != "" {
+	if diff := cmp.Diff([]string{APIServer, Kubectl, ControllerManager, Proxy, Helm}, b.Missing()); diff != "" {
 		t.Errorf("what was built must stay, the rest be missing: %s", diff)
 	}
 	left, _ := filepath.Glob(filepath.Join(dir, ".kube-*"))

@@ -25,6 +25,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
+	"github.com/fairlead-lb/fairlead/e2e/kubebin"
 )
 
 const (
@@ -129,8 +130,9 @@ func TestThereAndBack(t *testing.T) {
 // makeTools puts what the guide's commands use into one folder.
 func (m *move) makeTools() {
 	m.Helper()
-	helm, err := filepath.Abs("../../bin/helm")
+	bins, err := kubebin.Find()
 	m.must(err)
+	helm := bins.Path(kubebin.Helm)
 	if _, err := os.Stat(helm); err != nil {
 		m.Fatalf("there is no helm (make setup builds it): %v", err)
 	}

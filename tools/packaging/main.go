@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 func main() {
@@ -21,6 +22,7 @@ func run(args []string) error {
 	flags := flag.NewFlagSet("packaging", flag.ContinueOnError)
 	root := flags.String("root", "../..", "the repository")
 	version := flags.String("version", "dev", "the version to stamp, as git describe says it")
+	arch := flags.String("arch", "amd64,arm64", "architectures of the image")
 	out := flags.String("out", "../../dist", "folder for the results")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -29,7 +31,7 @@ func run(args []string) error {
 		return err
 	}
 	for _, what := range flags.Args() {
-		name, err := build(what, *root, *version, *out)
+		name, err := build(what, *root, *version, *out, strings.Split(*arch, ","))
 		if err != nil {
 			return err
 		}
@@ -39,7 +41,7 @@ func run(args []string) error {
 }
 
 // build makes one artifact and returns its file's name.
-func build(what, root, version, out string) (string, error) {
+func build(what, root, version, out string, architectures []string) (string, error) {
 	switch what {
 	case "manifests":
 		m, err := Manifests(root, version)
@@ -55,7 +57,7 @@ func build(what, root, version, out string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		index, err := BuildImage(s, []string{"amd64", "arm64"})
+		index, err := BuildImage(s, architectures)
 		if err != nil {
 			return "", err
 		}

@@ -54,13 +54,12 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
+		binariesCommand(),
 		&cobra.Command{
-			Use:   "binaries",
-			Short: "Install the Debian packages and build the Kubernetes binaries that are missing; run it as yourself",
+			Use:   "artifacts",
+			Short: "Build the images and the chart that the cluster with kubelets runs; run it as yourself",
 			Args:  cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return binaries(cmd.Context(), cmd.OutOrStdout())
-			},
+			RunE:  func(cmd *cobra.Command, _ []string) error { return cluster.BuildArtifacts(cmd.Context()) },
 		},
 		&cobra.Command{
 			Use:   "assets",
@@ -101,8 +100,22 @@ func demoCommand() *cobra.Command {
 	return cmd
 }
 
+func binariesCommand() *cobra.Command {
+	var kubelets bool
+	cmd := &cobra.Command{
+		Use:   "binaries",
+		Short: "Install the Debian packages and build the Kubernetes binaries that are missing; run it as yourself",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return binaries(cmd.Context(), cmd.OutOrStdout(), kubelets)
+		},
+	}
+	cmd.Flags().BoolVar(&kubelets, "kubelets", false, "those of the cluster with kubelets too")
+	return cmd
+}
+
 // binaries does the set-up of a fresh machine.
-func binaries(ctx context.Context, out io.Writer) error {
+func binaries(ctx context.Context, out io.Writer, kubelets bool) error {
 	if err := debian.Install(ctx, out); err != nil {
 		return err
 	}
@@ -113,5 +126,6 @@ func binaries(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	bins.Kubelets = kubelets
 	return bins.Build(ctx, out)
 }
