@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,7 @@ func (l *installation) watchedService(m *measurement, name string, family corev1
 	shown, err := watch.awaitAddress(m.ctx, name)
 	m.must(err)
 	at := address(shown.Service)
+	time.Sleep(repeats) // speakers that just started settle first
 	node, err := l.announcer(m.ctx, at)
 	m.must(err)
 	others := slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == node })
@@ -102,11 +104,13 @@ func (l *installation) familyOf(e *discoveryv1.EndpointSlice, family corev1.IPFa
 // deaths lets a node die some times, and returns for how long the client had no answer.
 func (l *installation) deaths(m *measurement, at netip.Addr, node, times int) (gaps sample) {
 	for i := range times {
+		time.Sleep(repeats) // the node is no newcomer any more: its heartbeats are heard, its first announcements are over
 		m.during(fmt.Sprintf("the node dies, %d of %d", i+1, times), func() error {
 			report, err := l.interrupt(m.ctx, at, func() error {
 				return errors.Join(l.Cut(m.ctx, node), l.speakers[node].Kill())
 			})
 			gaps = append(gaps, report.Gap)
+			fmt.Fprintf(os.Stderr, "  no answer for %s\n", show(report.Gap))
 			return errors.Join(err, l.heal(m.ctx, node), l.bringBack(m.ctx, at, node))
 		})
 	}
