@@ -202,8 +202,7 @@ func (x *observed) note(kind explain.Kind, what string, err error) error {
 func (o Observation) view(x *observed) *explain.View {
 	v := &explain.View{Namespace: o.Namespace, Class: o.Class, Now: o.Now, Claims: x.claims, Gaps: x.gaps}
 	slices.SortFunc(v.Gaps, func(a, b explain.Gap) int { return cmp.Compare(a.What, b.What) })
-	x.objects.SecretsUnread = true
-	v.Policy, v.Problems = policy.Compile(x.objects, nil)
+	v.Policy, v.Problems = policy.Compile(withoutSecrets(x.objects), nil)
 	counts := countEndpoints(x.endpoints)
 	for i := range x.services {
 		v.Services = append(v.Services, o.service(&x.services[i], x, counts))
@@ -214,6 +213,18 @@ func (o Observation) view(x *observed) *explain.View {
 	}
 	v.Announcing = o.announcing(x, v.Policy)
 	return v
+}
+
+// withoutSecrets supposes that the Secrets which BGPPeers name are as they should be: those who ask do not read them, and
+// what is wrong with one is told by the speakers.
+func withoutSecrets(o policy.Objects) policy.Objects {
+	o.Secrets = map[policy.SecretKey]policy.Secret{}
+	for i := range o.BGPPeers {
+		if key, ok := policy.SecretOf(&o.BGPPeers[i]); ok {
+			o.Secrets[key] = policy.Secret{Type: corev1.SecretTypeBasicAuth, Password: "not read"}
+		}
+	}
+	return o
 }
 
 // service reads one Service.
