@@ -13,6 +13,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,13 @@ import (
 	"github.com/fairlead-lb/fairlead/speaker"
 )
 
+// A speaker writes so many ServiceL2Statuses a second at most, after so many at once: they tell what is, and must not
+// delay the statuses of Services, which the API server writes meanwhile.
+const (
+	l2StatusRate  = 20
+	l2StatusBurst = 40
+)
+
 // ServiceL2Statuses keeps the ServiceL2Statuses of this node: one for each Service that has an address which is announced
 // from here. Configure comes before the manager is made, SetUp after that. A nil ServiceL2Statuses keeps none.
 type ServiceL2Statuses struct {
@@ -38,6 +46,7 @@ type ServiceL2Statuses struct {
 	client client.Client
 	cache  cache.Cache
 	dirty  chan struct{}
+	pace   *rate.Limiter
 
 	mu   sync.Mutex
 	want map[allocator.Key][]string // interfaces, sorted; nil: nothing was told yet
@@ -52,6 +61,7 @@ func (s *ServiceL2Statuses) Configure(o *manager.Options) {
 // SetUp registers the writer with the manager.
 func (s *ServiceL2Statuses) SetUp(m ctrl.Manager) error {
 	s.client, s.cache, s.dirty = m.GetClient(), m.GetCache(), make(chan struct{}, 1)
+	s.pace = rate.NewLimiter(l2StatusRate, l2StatusBurst)
 	return m.Add(s)
 }
 
@@ -141,6 +151,10 @@ func (s *ServiceL2Statuses) write(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(statusWriters)
 	for i, step := range steps {
+		if err := s.pace.Wait(ctx); err != nil {
+			errs[i] = err
+			break // the context ended
+		}
 		g.Go(func() error { errs[i] = step(); return nil })
 	}
 	_ = g.Wait()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -56,7 +57,7 @@ func TestServiceL2Statuses(t *testing.T) {
 				return c.SubResource(sub).Update(ctx, o, opts...)
 			},
 		}).Build()
-	s := &ServiceL2Statuses{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", client: c, dirty: make(chan struct{}, 1)}
+	s := &ServiceL2Statuses{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", client: c, dirty: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Inf, 1)}
 	v4, v6 := netip.MustParseAddr("172.25.254.50"), netip.MustParseAddr("fd00::50")
 	announces := func(pairs ...string) speaker.Report {
 		var r speaker.Report
