@@ -64,7 +64,7 @@ type Members struct {
 	left   chan struct{}              // closed when this member goes, so that it asks nobody to join any more
 
 	heardMu sync.Mutex
-	heard   map[string]plan.Facts // what each member, alive or not, said of itself last
+	heard   map[string]plan.Member // each member, alive or not, as it said of itself last
 
 	mu   sync.Mutex
 	list *memberlist.Memberlist // nil unless Run runs; it panics when asked to leave after its end
@@ -74,7 +74,7 @@ type Members struct {
 
 // New returns a membership; Run starts it.
 func New(c Config) *Members {
-	m := &Members{config: c, heard: map[string]plan.Facts{}, ready: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}, 1), left: make(chan struct{})}
+	m := &Members{config: c, heard: map[string]plan.Member{}, ready: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}, 1), left: make(chan struct{})}
 	m.alive.Store(&[]plan.Member{})
 	m.facts.Store(&plan.Facts{})
 	return m
@@ -168,9 +168,9 @@ func (m *Members) Confirm(ctx context.Context) error {
 		return errors.New("the membership does not run")
 	}
 	var others []string
-	for _, n := range list.Members() {
-		if n.Name != m.config.Node && len(others) < confirmAtOnce {
-			others = append(others, n.Address())
+	for _, x := range m.living(list) {
+		if x.Node != m.config.Node && len(others) < confirmAtOnce {
+			others = append(others, m.endpoint(x.Address))
 		}
 	}
 	if len(others) == 0 {
@@ -206,9 +206,9 @@ func (m *Members) Tell(node string, message []byte) error {
 	if m.list == nil {
 		return errors.New("the membership does not run")
 	}
-	for _, n := range m.list.Members() {
-		if n.Name == node {
-			return m.list.SendBestEffort(n, message)
+	for _, x := range m.living(m.list) {
+		if x.Node == node {
+			return m.list.SendToAddress(memberlist.Address{Addr: m.endpoint(x.Address), Name: node}, message)
 		}
 	}
 	return fmt.Errorf("there is no live speaker on node %q", node)
@@ -257,7 +257,7 @@ func (m *Members) join(list *memberlist.Memberlist) {
 		if node == m.config.Node || slices.ContainsFunc(alive, func(x plan.Member) bool { return x.Node == node }) {
 			continue
 		}
-		peer := netip.AddrPortFrom(address, m.config.Port).String()
+		peer := m.endpoint(address)
 		g.Go(func() error {
 			if _, err := list.Join([]string{peer}); err != nil {
 				m.config.Log.Debug("no speaker answers", "node", node, "address", peer, "error", err)
@@ -268,32 +268,40 @@ func (m *Members) join(list *memberlist.Memberlist) {
 	_ = g.Wait()
 }
 
+// endpoint returns where the member with an address of its node listens.
+func (m *Members) endpoint(node netip.Addr) string {
+	return netip.AddrPortFrom(node, m.config.Port).String()
+}
+
 // observe takes the list's state as the snapshot that Alive returns.
 func (m *Members) observe(list *memberlist.Memberlist) {
-	var alive []plan.Member
-	for _, n := range list.Members() {
-		address, _ := netip.AddrFromSlice(n.Addr)
-		alive = append(alive, plan.Member{Node: n.Name, Address: address.Unmap(), Facts: m.factsOf(n.Name)})
-	}
-	slices.SortFunc(alive, func(a, b plan.Member) int { return cmp.Compare(a.Node, b.Node) })
+	alive := m.living(list)
 	m.alive.Store(&alive)
 	m.config.Changed()
 }
 
-func (m *Members) hear(node string, f plan.Facts) {
+// living returns the members that the list has alive, by name. Of what the list hands out only the name may be read, the
+// rest changes under its own lock: see events.
+func (m *Members) living(list *memberlist.Memberlist) []plan.Member {
+	var alive []plan.Member
+	nodes := list.Members() // before the lock: the list holds its own while it notifies
 	m.heardMu.Lock()
 	defer m.heardMu.Unlock()
-	m.heard[node] = f
+	for _, n := range nodes {
+		x := m.heard[n.Name]
+		if x.Node == m.config.Node {
+			x.Facts = *m.facts.Load()
+		}
+		alive = append(alive, x)
+	}
+	slices.SortFunc(alive, func(a, b plan.Member) int { return cmp.Compare(a.Node, b.Node) })
+	return alive
 }
 
-// factsOf returns what a member said of itself last.
-func (m *Members) factsOf(node string) plan.Facts {
-	if node == m.config.Node {
-		return *m.facts.Load()
-	}
+func (m *Members) hear(x plan.Member) {
 	m.heardMu.Lock()
 	defer m.heardMu.Unlock()
-	return m.heard[node]
+	m.heard[x.Node] = x
 }
 
 // events receives memberlist's notifications. It is called with memberlist's lock held, which is when what a member says of
@@ -320,7 +328,8 @@ func (e events) told(what string, n *memberlist.Node) {
 }
 
 func (e events) hear(n *memberlist.Node) {
-	e.m.hear(n.Name, decodeFacts(n.Meta))
+	address, _ := netip.AddrFromSlice(n.Addr)
+	e.m.hear(plan.Member{Node: n.Name, Address: address.Unmap(), Facts: decodeFacts(n.Meta)})
 	e.mark()
 }
 
