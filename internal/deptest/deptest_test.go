@@ -45,7 +45,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/plan"}, own("allocator", "lint", "explain", "ipvs/plan")},
 		{[]string{"ipvs/plan"}, own("allocator", "policy", "speaker/plan", "lint", "explain")},
 		{[]string{"ipvs/kernel"}, own("policy", "speaker/plan", "speaker/link", "speaker/bgp", "speaker/layer2", "speaker/members")},
-		{edges, slices.Concat(own("speaker"), runtime, upper)},
+		{edges, slices.Concat(own("speaker", "ipvs"), runtime, upper)},
 		{[]string{"speaker/bgp"}, own("speaker/bfd", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/bfd"}, own("speaker/plan", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/heartbeat"}, own("speaker/bgp", "speaker/layer2", "speaker/link", "speaker/members")},     // it is on the machinery of bfd
@@ -53,7 +53,8 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/layer2"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/members")},
 		{[]string{"speaker/link"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/members")},
 		{[]string{"speaker/members"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link")},
-		{[]string{"speaker/..."}, slices.Concat(runtime, upper)},
+		{[]string{"speaker/...", "ipvs/..."}, slices.Concat(runtime, upper)},
+		{[]string{"ipvs"}, own("policy", "speaker", "speaker/plan", "ipvs/kernel")},
 		{[]string{"controllers/..."}, upper[1:]},
 		{[]string{"internal/..."}, runtime},
 	}

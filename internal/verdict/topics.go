@@ -27,7 +27,7 @@ func Topics() []Topic {
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
 		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
 		{"Sessions and speakers", "In the Events of BGPPeers and in the SpeakerStates.", sessions()},
-		{"Virtual servers", "In the Events of a Service, from the IPVS programmer of a node.", programming()},
+		{"Virtual servers", "In the Events of a Service, and in what the IPVS programmer of a node says of itself.", programming()},
 		{"Manifests", "In `fairlead lint` only.", manifests()},
 	}
 }
@@ -39,6 +39,12 @@ func programming() []Doc {
 		{PortConflict, "A port that the Service wants on one of its addresses, or on the node, is another Service's, or another process of the node listens on it.",
 			"Change the port of one of them.", showService},
 		{WrongFamily, "The Service has an address of a family in which none of its pods has one.", "Set the Service's ipFamilies to what its pods have.", endpoints},
+		{ModulesMissing, "The kernel of the node lacks modules that the IPVS programmer needs, so it serves nothing there and waits for them.",
+			"Install the modules that the message names (in Debian's and Ubuntu's cloud images: linux-modules-extra) and load them.", nodes},
+		{ProgrammingFailed, "The kernel of the node refused a part of what it is to serve; the rest is served, and this part is tried again.",
+			"See the message, and the log of the programmer on that node.", speakers},
+		{KubeProxyIPVS, "kube-proxy runs in IPVS mode on the node. It deletes virtual servers that it does not know, so all of Fairlead's are firewall-mark servers there.",
+			"Nothing. To have servers with addresses, as ipvsadm -Ln shows them best, run kube-proxy in another mode.", ""},
 	}
 }
 

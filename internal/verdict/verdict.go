@@ -177,6 +177,12 @@ const (
 	PortConflict Reason = "PortConflict"
 	// WrongFamily: an address of the Service has no endpoint of its family.
 	WrongFamily Reason = "WrongFamily"
+	// ModulesMissing: the node's kernel lacks modules without which it serves nothing.
+	ModulesMissing Reason = "ModulesMissing"
+	// ProgrammingFailed: the node's kernel did not take all of what it is to serve.
+	ProgrammingFailed Reason = "ProgrammingFailed"
+	// KubeProxyIPVS: kube-proxy runs in IPVS mode on the node, so addresses are served by firewall marks only.
+	KubeProxyIPVS Reason = "KubeProxyIPVS"
 )
 
 // Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value

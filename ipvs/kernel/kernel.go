@@ -81,18 +81,19 @@ type Programmer struct {
 	Filter  Filter
 	Now     func() time.Time // time.Now where nil
 
-	known     bool // what follows is what the kernel holds, as far as we know
+	known     bool // what follows is what the kernel holds, as far as we know; Apply looks first where it is not so
+	failed    plan.Failed
 	servers   map[plan.Frontend]plan.Server
 	foreign   map[plan.Frontend]bool
 	elements  []Element
 	addresses []netip.Addr
-	draining  map[drain]time.Time // until when
+	draining  map[leaving]time.Time // until when
 	want      plan.Plan
 	next      int // the virtual server whose real servers are checked next
 }
 
-// drain is a real server that gets no new connections and goes when those that it has are gone.
-type drain struct {
+// leaving is a real server that gets no new connections and goes when those that it has are gone.
+type leaving struct {
 	plan.Frontend
 	server netip.AddrPort
 }
@@ -107,18 +108,19 @@ func (p *Programmer) now() time.Time {
 // Apply makes the kernel hold the plan: new servers, then the filter and the addresses that bring packets to them; what is
 // no longer wanted goes in the reverse order. It goes on past what fails, and may be called again with the same plan.
 func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
-	p.want = want
+	p.want, p.failed = want, plan.Failed{}
 	if !p.known {
 		if err := p.observe(); err != nil {
+			p.failed.Filter = true // for all we know
 			return err
 		}
 	}
 	var errs []error
-	try := func(what string, err error) {
+	try := func(what string, err error) bool {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
-			p.known = false
 		}
+		return err == nil
 	}
 	rules := elements(&want)
 	recorded := slices.Collect(maps.Keys(p.servers))
@@ -132,17 +134,25 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 			p.known = false
 			return ctx.Err()
 		}
-		errs = append(errs, p.addServer(&want.Servers[i])...)
+		if failures := p.addServer(&want.Servers[i]); len(failures) > 0 {
+			errs = append(errs, failures...)
+			p.failed.Servers = append(p.failed.Servers, want.Servers[i].Frontend)
+		}
 	}
-	try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
+	p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
 	add, remove := diff.Sets(want.Addresses, p.addresses)
 	for _, a := range add {
-		try("binding "+a.String(), p.Device.Add(a))
+		if try("binding "+a.String(), p.Device.Add(a)) {
+			p.addresses = append(p.addresses, a)
+		} else {
+			p.failed.Addresses = append(p.failed.Addresses, a)
+		}
 	}
 	for _, a := range remove {
-		try("releasing "+a.String(), p.Device.Remove(a))
+		if try("releasing "+a.String(), p.Device.Remove(a)) {
+			p.addresses = slices.DeleteFunc(p.addresses, func(x netip.Addr) bool { return x == a })
+		}
 	}
-	p.addresses = slices.Clone(want.Addresses)
 	errs = append(errs, p.prune(want.Servers)...)
 	try("recording virtual servers", p.commit(slices.Concat(rules, record(slices.Collect(maps.Keys(p.servers))))))
 	if len(errs) > 0 {
@@ -150,6 +160,9 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Failed returns what of the last plan the kernel does not hold, as far as the last Apply or Check knows.
+func (p *Programmer) Failed() plan.Failed { return p.failed }
 
 // observe reads what the kernel holds.
 func (p *Programmer) observe() error {
@@ -189,9 +202,9 @@ func (p *Programmer) observe() error {
 		p.servers[s.Frontend] = s
 	}
 	if p.draining == nil {
-		p.draining = map[drain]time.Time{}
+		p.draining = map[leaving]time.Time{}
 	}
-	maps.DeleteFunc(p.draining, func(d drain, _ time.Time) bool { return !hasReal(p.servers[d.Frontend].Reals, d.server) })
+	maps.DeleteFunc(p.draining, func(d leaving, _ time.Time) bool { return !hasReal(p.servers[d.Frontend].Reals, d.server) })
 	p.known = true
 	return nil
 }
@@ -238,7 +251,6 @@ func (p *Programmer) addServer(want *plan.Server) (errs []error) {
 		err := p.Servers.Do(c)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s %v of %s: %w", c.Verb, what, want.Frontend, err))
-			p.known = false
 		}
 		return err == nil
 	}
@@ -269,7 +281,7 @@ func (p *Programmer) addServer(want *plan.Server) (errs []error) {
 			}
 		}
 		if found && len(p.draining) > 0 {
-			delete(p.draining, drain{want.Frontend, r.Address})
+			delete(p.draining, leaving{want.Frontend, r.Address})
 		}
 	}
 	have.Reals, have.Drain = reals, want.Drain
@@ -291,20 +303,40 @@ func (p *Programmer) prune(want []plan.Server) (errs []error) {
 				continue
 			}
 			for _, r := range have.Reals {
-				delete(p.draining, drain{f, r.Address})
+				delete(p.draining, leaving{f, r.Address})
 			}
 			delete(p.servers, f)
 			continue
 		}
-		if len(have.Reals) == len(w.Reals) {
-			continue // all that are wanted are there, so there are no others
+		if slices.EqualFunc(have.Reals, w.Reals, func(a, b plan.Real) bool { return a.Address == b.Address }) {
+			continue
 		}
-		for _, r := range slices.Clone(have.Reals) {
-			if !hasReal(w.Reals, r.Address) {
-				if err := p.retire(f, r, w.Drain); err != nil {
-					errs = append(errs, fmt.Errorf("removing %s from %s: %w", r.Address, f, err))
-				}
+		errs = append(errs, p.retireAll(w)...)
+	}
+	return errs
+}
+
+// retireAll takes the real servers of a virtual server away that are not wanted.
+func (p *Programmer) retireAll(w *plan.Server) (errs []error) {
+	for _, r := range slices.Clone(p.servers[w.Frontend].Reals) {
+		if !hasReal(w.Reals, r.Address) {
+			if err := p.retire(w.Frontend, r, w.Drain); err != nil {
+				errs = append(errs, fmt.Errorf("removing %s from %s: %w", r.Address, w.Frontend, err))
 			}
+		}
+	}
+	return errs
+}
+
+// drain takes the real servers away whose connections have ended, or whose time is over.
+func (p *Programmer) drain() (errs []error) {
+	draining := map[plan.Frontend]bool{}
+	for d := range p.draining {
+		draining[d.Frontend] = true
+	}
+	for i := range p.want.Servers {
+		if w := &p.want.Servers[i]; draining[w.Frontend] {
+			errs = append(errs, p.retireAll(w)...)
 		}
 	}
 	return errs
@@ -312,7 +344,7 @@ func (p *Programmer) prune(want []plan.Server) (errs []error) {
 
 // retire takes a real server away: at once where limit is 0, else when it has no connections left or the limit is over.
 func (p *Programmer) retire(f plan.Frontend, r plan.Real, limit time.Duration) error {
-	d := drain{f, r.Address}
+	d := leaving{f, r.Address}
 	until, begun := p.draining[d]
 	if !begun && limit > 0 {
 		until = p.now().Add(limit)
@@ -362,20 +394,16 @@ const checkRounds = 30
 // servers, addresses and rules, and at the real servers of a part of them, another one every time; and it takes away the
 // real servers whose connections have ended. It is for a timer of about a second.
 func (p *Programmer) Check(ctx context.Context) error {
-	if p.known {
-		same, err := p.unchanged()
-		if err != nil {
-			return err
-		}
-		if same && len(p.draining) == 0 {
-			return nil
-		}
-		if !same {
-			p.Log.Warn("somebody changed virtual servers, addresses or rules of ours; they are put right")
-			p.known = false
-		}
+	same, err := p.unchanged()
+	if err != nil {
+		return err
 	}
-	return p.Apply(ctx, p.want)
+	if !same {
+		p.Log.Warn("somebody changed virtual servers, addresses or rules of ours; they are put right")
+		p.known = false
+		return p.Apply(ctx, p.want)
+	}
+	return errors.Join(p.drain()...)
 }
 
 func (p *Programmer) unchanged() (bool, error) {
@@ -412,11 +440,15 @@ func (p *Programmer) unchanged() (bool, error) {
 	for range (len(p.want.Servers) + checkRounds - 1) / checkRounds {
 		f := p.want.Servers[p.next%len(p.want.Servers)].Frontend
 		p.next++
+		have, ours := p.servers[f]
+		if !ours {
+			continue // it failed
+		}
 		reals, err := p.Servers.Reals(f)
 		if err != nil {
 			return false, fmt.Errorf("listing the real servers of %s: %w", f, err)
 		}
-		if !sameReals(reals, p.servers[f].Reals) {
+		if !sameReals(reals, have.Reals) {
 			return false, nil
 		}
 	}

@@ -158,6 +158,9 @@ func text(p Plan) string {
 	lines(&b, "preserve outsiders", f.Preserve)
 	lines(&b, "masquerade outsiders", f.ClusterIPs)
 	lines(&b, "hairpin", f.Hairpin)
+	for _, h := range p.NodePorts {
+		fmt.Fprintf(&b, "  node port %s of %s/%s refused %v\n", h.Ports, h.Namespace, h.Name, h.Refused)
+	}
 	for _, v := range p.Verdicts {
 		fmt.Fprintf(&b, "  %s/%s: %s\n", v.Namespace, v.Name, v.Verdict)
 	}

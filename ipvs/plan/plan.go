@@ -23,6 +23,7 @@ type Plan struct {
 	Addresses []netip.Addr // bound on the programmer's own device
 	Servers   []Server
 	Filter    Filter
+	NodePorts []Held
 	// Verdicts say of Services what is not served as it was asked for, and why. A Service without one is served in full.
 	Verdicts []Verdict
 }
@@ -69,6 +70,9 @@ func (b *builder) finish() Plan {
 	p.Addresses = unique(p.Addresses, netip.Addr.Compare)
 	p.Filter.normalize()
 	slices.SortFunc(p.Servers, func(x, y Server) int { return x.Frontend.Compare(y.Frontend) })
+	p.NodePorts = unique(p.NodePorts, func(x, y Held) int {
+		return cmp.Or(x.Ports.Compare(y.Ports), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
 	slices.SortFunc(p.Verdicts, func(x, y Verdict) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name), cmp.Compare(x.Message, y.Message))
 	})

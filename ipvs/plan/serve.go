@@ -75,6 +75,9 @@ func (b *builder) serveFront(e *backend, f front) {
 		b.plan.Addresses = append(b.plan.Addresses, f.Address)
 		filter.Open = append(filter.Open, f.Ports)
 	}
+	if f.kind == rangedNodePort {
+		b.plan.NodePorts = append(b.plan.NodePorts, Held{Namespace: e.job.Namespace, Name: e.job.Name, Ports: f.Ports})
+	}
 	where := everywhere
 	if f.kind == clusterIP && e.job.InternalLocal {
 		where = onThisNode

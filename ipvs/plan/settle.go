@@ -43,12 +43,15 @@ func (b *builder) settle(jobs []job) {
 	}
 	for _, c := range claims {
 		f := of(c)
-		if f.kind != rangedNodePort && f.kind != nodePort || lost[c] {
+		if f.kind != rangedNodePort && f.kind != nodePort {
 			continue
 		}
-		if slices.ContainsFunc(b.Taken, f.Ports.Overlaps) {
+		if !lost[c] && slices.ContainsFunc(b.Taken, f.Ports.takenBy) {
 			lost[c] = true
 			b.tell(c.job.Service, verdict.PortConflict, "%s: another process of node %s listens on it", f.Ports, b.Node)
+		}
+		if f.kind == rangedNodePort && lost[c] {
+			b.plan.NodePorts = append(b.plan.NodePorts, Held{c.job.Namespace, c.job.Name, f.Ports, true})
 		}
 	}
 	if len(lost) == 0 {

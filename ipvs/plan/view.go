@@ -23,7 +23,7 @@ type View struct {
 	Lacking   []string      // schedulers that this node's kernel has not
 	Drain     time.Duration // the longest time that a real server without new connections stays for those it has
 	Ping      bool          // the addresses answer pings
-	// Taken are the ports on which another process of the node listens: no node port of ours may be there.
+	// Taken are the ports on which another process of the node listens, as in Local: no node port of ours may be there.
 	Taken []Ports
 }
 

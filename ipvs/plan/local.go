@@ -1,0 +1,89 @@
+package plan
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Proxy is the mode in which kube-proxy runs on a node.
+type Proxy string
+
+// The modes. With nftables and iptables it leaves all of IPVS alone while it runs; in the mode ipvs it deletes the virtual
+// servers with an address that it does not know.
+const (
+	ProxyNone     Proxy = "" // none runs, or it does not say
+	ProxyIPTables Proxy = "iptables"
+	ProxyNFTables Proxy = "nftables"
+	ProxyIPVS     Proxy = "ipvs"
+)
+
+// Local is what a node says of itself before anything is planned.
+type Local struct {
+	Missing   []string     // kernel modules without which nothing can be served
+	Lacking   []string     // schedulers that its kernel has not
+	Addresses []netip.Addr // of its interfaces, but of the programmer's own one and of kube-proxy's
+	// Listening are the ports on which its processes listen. The unspecified address stands for all addresses of its family,
+	// that of IPv6 for all of both.
+	Listening []Ports
+	Proxy     Proxy
+}
+
+// Equal says whether two nodes say the same.
+func (l *Local) Equal(o *Local) bool {
+	return slices.Equal(l.Missing, o.Missing) && slices.Equal(l.Lacking, o.Lacking) && slices.Equal(l.Addresses, o.Addresses) &&
+		slices.Equal(l.Listening, o.Listening) && l.Proxy == o.Proxy
+}
+
+// Failed is what of a plan a kernel does not hold; nothing of it where it is zero.
+type Failed struct {
+	Filter    bool // packets do not meet the lists of the filter
+	Addresses []netip.Addr
+	Servers   []Frontend
+}
+
+// Held is a node port from a NodePortRange that a Service has on this node, or does not get there.
+type Held struct {
+	Namespace, Name string
+	Ports
+	Refused bool // somebody else has it; the plan's verdicts say who
+}
+
+// Served returns what of the plan a kernel serves that holds all but what failed: the addresses, those of the node among
+// them, with everything that is planned for them; and the node ports that are not refused.
+func (p *Plan) Served(failed *Failed) (addresses []netip.Addr, ports []Held) {
+	if failed.Filter {
+		return nil, nil
+	}
+	broken := map[netip.Addr]bool{}
+	for _, a := range failed.Addresses {
+		broken[a] = true
+	}
+	down := map[Frontend]bool{}
+	for _, f := range failed.Servers {
+		down[f] = true
+	}
+	for i := range p.Servers {
+		if f := p.Servers[i].Frontend; f.Mark == 0 {
+			addresses = append(addresses, f.Address.Addr())
+			if down[f] {
+				broken[f.Address.Addr()] = true
+			}
+		}
+	}
+	lost := map[Ports]bool{}
+	for _, list := range [][]Marked{p.Filter.Marks, p.Filter.External} {
+		for _, m := range list {
+			addresses = append(addresses, m.Address)
+			if down[Frontend{Mark: m.Mark, V6: m.Address.Is6()}] {
+				broken[m.Address], lost[m.Ports] = true, true
+			}
+		}
+	}
+	addresses = slices.DeleteFunc(unique(addresses, netip.Addr.Compare), func(a netip.Addr) bool { return broken[a] })
+	for _, h := range p.NodePorts {
+		if !h.Refused && !lost[h.Ports] {
+			ports = append(ports, h)
+		}
+	}
+	return addresses, ports
+}

@@ -1,0 +1,228 @@
+// Package ipvs runs on every node that serves addresses by its kernel: it makes the node's plan from one view of everything,
+// holds the kernel to it, repairs what others change, and says what is served.
+package ipvs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+const (
+	// checkEvery is how often the kernel is looked at, so that a foreign flush is repaired within 2 s.
+	checkEvery = time.Second
+	// idle is how long a programmer waits where the kernel lacks what it needs.
+	idle = 30 * time.Second
+	// retryMax bounds the time between two tries of what the kernel refused. They begin a second apart.
+	retryMax = 30 * time.Second
+)
+
+// Kernel is what the programmer needs of ipvs/kernel.
+type Kernel interface {
+	// Look says what the node has, whatever is planned.
+	Look(context.Context) (plan.Local, error)
+	// Apply makes the kernel hold the plan. It goes on past what fails, and may be called again with the same plan.
+	Apply(context.Context, plan.Plan) error
+	// Check repairs what others changed since the last Apply, and takes away what has drained.
+	Check(context.Context) error
+	// Failed returns what of the last plan the kernel does not hold.
+	Failed() plan.Failed
+}
+
+// Programmer holds one node's kernel to its plan. All fields but Changed and Watchdog are required.
+type Programmer struct {
+	Log    *slog.Logger
+	Node   string
+	Kernel Kernel
+	// View returns the view, given what the node says of itself, and whether it is known yet. The programmer adds to it what
+	// follows from that: Lacking, Taken, MarksOnly.
+	View func(plan.Local) (view plan.View, known bool)
+	// Dirty holds a value when what View reads may have changed.
+	Dirty <-chan struct{}
+	// Changed is called after Report changed, by the goroutine of Run; nil: nobody wants to know.
+	Changed func()
+	// Watchdog follows the rounds; nil: nothing does.
+	Watchdog *watchdog.Watchdog
+
+	report atomic.Pointer[Report]
+}
+
+// Report is what a node serves, and what keeps it from serving more. It is not changed once it is made.
+type Report struct {
+	Node  string
+	Ready bool // the whole last plan is in the kernel
+	// Checked is when the kernel was last seen to hold what is reported. It is no part of what Changed tells.
+	Checked   time.Time
+	Addresses []netip.Addr      // that are served with all that is planned for them; sorted
+	NodePorts []plan.Held       // of NodePortRanges: those that are served, and those refused; sorted
+	Proxy     plan.Proxy        // kube-proxy's mode
+	Missing   []string          // kernel modules
+	Problems  []verdict.Verdict // of the node
+	Verdicts  []plan.Verdict    // of Services, that are not served as they ask for; sorted
+}
+
+// same says whether two reports differ in nothing but the time.
+func (r *Report) same(o *Report) bool {
+	return r.Node == o.Node && r.Ready == o.Ready && r.Proxy == o.Proxy && slices.Equal(r.Addresses, o.Addresses) &&
+		slices.Equal(r.NodePorts, o.NodePorts) && slices.Equal(r.Missing, o.Missing) && slices.Equal(r.Problems, o.Problems) &&
+		slices.Equal(r.Verdicts, o.Verdicts)
+}
+
+// Report returns what came of the last round. Before the first one nothing is served.
+func (p *Programmer) Report() Report {
+	if r := p.report.Load(); r != nil {
+		return *r
+	}
+	return Report{Node: p.Node}
+}
+
+// Run programs until the context ends. The kernel then keeps what it has, so that a restart disturbs nobody.
+func (p *Programmer) Run(ctx context.Context) error {
+	r := round{Programmer: p, dirty: true}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.Dirty:
+			r.dirty = true
+			if len(r.local.Missing) > 0 {
+				continue // the timer tries again
+			}
+		case <-timer.C:
+		}
+		if ctx.Err() != nil {
+			return nil // select prefers no case, and no plan is to be begun any more
+		}
+		timer.Reset(r.run(ctx, time.Now()))
+	}
+}
+
+// round carries out one plan after the other.
+type round struct {
+	*Programmer
+	dirty   bool // what the plan is made of changed
+	known   bool // there is a plan
+	local   plan.Local
+	plan    plan.Plan
+	failed  []verdict.Verdict // what came of the last try to apply the plan
+	retry   time.Duration     // after which that is tried again; 0: it did not fail
+	retryAt time.Time
+	logged  string // the last error, which is logged once
+}
+
+// run makes the plan where something changed, holds the kernel to it, and returns when to do so again at the latest.
+func (r *round) run(ctx context.Context, now time.Time) time.Duration {
+	defer r.Watchdog.Step()()
+	local, err := r.Kernel.Look(ctx)
+	if err != nil {
+		r.tell(now, r.problem(verdict.ProgrammingFailed, fmt.Errorf("looking at the node: %w", err)))
+		return checkEvery
+	}
+	if len(local.Missing) > 0 {
+		r.local, r.known, r.dirty = local, false, true
+		r.tell(now, r.problem(verdict.ModulesMissing, fmt.Errorf("the kernel of node %s lacks the modules %s; nothing is served there until they are loaded",
+			r.Node, strings.Join(local.Missing, ", "))))
+		return idle
+	}
+	if !local.Equal(&r.local) {
+		r.local, r.dirty = local, true
+	}
+	if r.dirty {
+		r.build()
+	}
+	if !r.known {
+		r.tell(now, nil)
+		return checkEvery
+	}
+	r.hold(ctx, now)
+	return checkEvery
+}
+
+// build makes the plan, where the view is known.
+func (r *round) build() {
+	v, known := r.View(r.local)
+	if !known {
+		return // what was planned stays
+	}
+	v.Lacking, v.Taken, v.MarksOnly = r.local.Lacking, r.local.Listening, v.MarksOnly || r.local.Proxy == plan.ProxyIPVS
+	r.plan, r.known, r.retry = plan.Build(&v), true, 0
+}
+
+// hold applies a new plan, and again one that failed when its time has come; else it checks what is held.
+func (r *round) hold(ctx context.Context, now time.Time) {
+	applies := r.dirty || r.retry > 0 && !now.Before(r.retryAt)
+	var err error
+	if applies {
+		err = r.Kernel.Apply(ctx, r.plan)
+	} else {
+		err = r.Kernel.Check(ctx)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		r.retry = min(max(checkEvery, 2*r.retry), retryMax)
+		r.retryAt = now.Add(r.retry)
+		r.failed = r.problem(verdict.ProgrammingFailed, err)
+	case applies:
+		r.retry, r.failed, r.logged = 0, nil, ""
+	}
+	r.dirty = false
+	r.tell(now, r.failed)
+}
+
+// problem logs an error, once, and returns it as people are told.
+func (r *round) problem(reason verdict.Reason, err error) []verdict.Verdict {
+	if err.Error() != r.logged {
+		r.logged = err.Error()
+		r.Log.Error("not everything is served", "node", r.Node, "error", err)
+	}
+	return []verdict.Verdict{{Reason: reason, Message: firstLines(err.Error())}}
+}
+
+// tell publishes the report.
+func (r *round) tell(now time.Time, problems []verdict.Verdict) {
+	next := &Report{Node: r.Node, Checked: now, Proxy: r.local.Proxy, Missing: r.local.Missing, Problems: problems}
+	if r.known {
+		next.Ready = len(problems) == 0
+		failed := r.Kernel.Failed()
+		next.Addresses, next.NodePorts = r.plan.Served(&failed)
+		for _, h := range r.plan.NodePorts {
+			if h.Refused {
+				next.NodePorts = append(next.NodePorts, h)
+			}
+		}
+		next.Verdicts = r.plan.Verdicts
+	}
+	if r.local.Proxy == plan.ProxyIPVS {
+		next.Problems = append(slices.Clone(problems), verdict.Verdict{Reason: verdict.KubeProxyIPVS,
+			Message: fmt.Sprintf("kube-proxy runs in IPVS mode on node %s, so everything is served by firewall marks", r.Node)})
+	}
+	last := r.report.Swap(next)
+	if r.Changed != nil && (last == nil || !last.same(next)) {
+		r.Changed()
+	}
+}
+
+// shown is how many lines of an error people are told; the log has them all.
+const shown = 5
+
+// firstLines shortens what may have a line for each of many virtual servers.
+func firstLines(text string) string {
+	lines := strings.Split(text, "\n")
+	if len(lines) > shown {
+		lines = append(lines[:shown], fmt.Sprintf("and %d more", len(lines)-shown))
+	}
+	return strings.Join(lines, "; ")
+}

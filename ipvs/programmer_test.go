@@ -1,0 +1,258 @@
+package ipvs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/kernel"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+// node is a kernel in memory with what a node says of itself. It lives in a synctest bubble; a test changes it while the
+// programmer sleeps.
+type node struct {
+	*kernel.Programmer
+	fake  *kernel.Fake
+	local plan.Local
+	err   error // of Look
+	looks int
+}
+
+func (n *node) Look(context.Context) (plan.Local, error) {
+	n.looks++
+	return n.local, n.err
+}
+
+// world is a programmer on a node.
+type world struct {
+	node
+	programmer *Programmer
+	view       plan.View
+	known      bool
+	dirty      chan struct{}
+	changes    atomic.Int32
+	log        bytes.Buffer
+}
+
+func service(name, address string, reals ...string) plan.Service {
+	s := plan.Service{Namespace: "x", Name: name, UID: name, LoadBalancer: []netip.Addr{netip.MustParseAddr(address)}}
+	s.Ports = []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}}
+	slice := plan.Slice{Ports: []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}
+	for _, r := range reals {
+		slice.Endpoints = append(slice.Endpoints, plan.Endpoint{Address: netip.MustParseAddr(r), Ready: true, Serving: true})
+	}
+	s.Slices = []plan.Slice{slice}
+	return s
+}
+
+// run starts a programmer in a bubble, calls f, and stops it.
+func run(t *testing.T, f func(*testing.T, *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{dirty: make(chan struct{}, 1), known: true}
+		w.view = plan.View{Node: "a", Drain: time.Minute, Services: []plan.Service{service("web", "192.0.2.1", "10.244.0.5")}}
+		w.fake = kernel.NewFake()
+		log := slog.New(slog.NewTextHandler(&w.log, nil))
+		w.node.Programmer = &kernel.Programmer{Log: log, Servers: w.fake, Device: kernel.FakeDevice{Fake: w.fake}, Filter: kernel.FakeFilter{Fake: w.fake}}
+		w.programmer = &Programmer{
+			Log: log, Node: "a", Kernel: w, Dirty: w.dirty, Changed: func() { w.changes.Add(1) },
+			View: func(plan.Local) (plan.View, bool) { return w.view, w.known },
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.programmer.Run(ctx) }()
+		synctest.Wait()
+		f(t, w)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// touch says that the view changed, and waits until the programmer rests.
+func (w *world) touch() {
+	w.dirty <- struct{}{}
+	synctest.Wait()
+}
+
+func (w *world) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (w *world) served() string {
+	var out []string
+	for _, a := range w.programmer.Report().Addresses {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+func (w *world) expect(t *testing.T, ready bool, served string, reasons ...verdict.Reason) {
+	t.Helper()
+	r := w.programmer.Report()
+	var got []verdict.Reason
+	for _, v := range r.Problems {
+		got = append(got, v.Reason)
+	}
+	if r.Ready != ready || w.served() != served || !slices.Equal(got, reasons) {
+		t.Fatalf("ready %v, serves %q, problems %v; want %v, %q, %v", r.Ready, w.served(), r.Problems, ready, served, reasons)
+	}
+}
+
+// TestServes: what changes is served and told once; a report is not made anew by time alone.
+func TestServes(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		w.expect(t, true, "192.0.2.1")
+		w.view.Services = append(w.view.Services, service("mail", "192.0.2.2", "10.244.0.6"))
+		w.touch()
+		w.expect(t, true, "192.0.2.1 192.0.2.2")
+		if n := w.changes.Load(); n != 2 {
+			t.Errorf("%d changes were told, want 2", n)
+		}
+		checked := w.programmer.Report().Checked
+		w.pass(time.Minute)
+		if n := w.changes.Load(); n != 2 {
+			t.Errorf("time alone was told as a change")
+		}
+		if age := w.programmer.Report().Checked.Sub(checked); age < 59*time.Second {
+			t.Errorf("in a minute the report became %s younger: nobody can see that the programmer lives", age)
+		}
+	})
+}
+
+// TestUnknown: before the view is known, the kernel keeps what it has; later too.
+func TestUnknown(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		w.known, w.view.Services = false, nil
+		w.touch()
+		w.expect(t, true, "192.0.2.1")
+		w.known = true
+		w.touch()
+		w.expect(t, true, "")
+	})
+}
+
+// TestFlush: what somebody else takes away is there again within 2 s, even while something else fails.
+func TestFlush(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		before := w.fake.Dump()
+		clear(w.fake.Table)
+		w.pass(2 * time.Second)
+		if got := w.fake.Dump(); got != before {
+			t.Errorf("the kernel has\n%swant\n%s", got, before)
+		}
+		w.fake.Lacks = []string{"lc"}
+		failing := service("failing", "192.0.2.2", "10.244.0.6")
+		failing.Scheduler = "lc"
+		w.view.Services = append(w.view.Services, failing)
+		w.touch()
+		w.expect(t, false, "192.0.2.1", verdict.ProgrammingFailed)
+		w.pass(time.Minute)
+		clear(w.fake.Table)
+		w.pass(2 * time.Second)
+		if !strings.Contains(w.fake.Dump(), "10.244.0.5:8080") {
+			t.Errorf("the flush is not repaired: the kernel has\n%s", w.fake.Dump())
+		}
+		if n := strings.Count(w.log.String(), "not everything is served"); n != 1 {
+			t.Errorf("the failure is logged %d times, want once:\n%s", n, w.log.String())
+		}
+		w.fake.Lacks = nil
+		w.pass(retryMax + time.Second)
+		w.expect(t, true, "192.0.2.1 192.0.2.2")
+	})
+}
+
+// TestModulesMissing: it says which, serves nothing, looks again slowly, and serves when they are there.
+func TestModulesMissing(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		w.local.Missing = []string{"ip_vs", "dummy"}
+		w.pass(checkEvery)
+		w.expect(t, false, "", verdict.ModulesMissing)
+		if m := w.programmer.Report().Problems[0].Message; !strings.Contains(m, "ip_vs, dummy") {
+			t.Errorf("the message is %q", m)
+		}
+		looks := w.looks
+		for range 10 {
+			w.touch()
+		}
+		w.pass(2 * idle)
+		if n := w.looks - looks; n > 2 {
+			t.Errorf("it looked %d times in %s", n, 2*idle)
+		}
+		w.local.Missing = nil
+		w.pass(idle)
+		w.expect(t, true, "192.0.2.1")
+	})
+}
+
+// TestNodeChanges: what the node says of itself makes a new plan: a scheduler that is missing, a process that listens on a
+// node port, kube-proxy in IPVS mode.
+func TestNodeChanges(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		s := &w.view.Services[0]
+		own := netip.MustParseAddr("10.0.0.1")
+		s.Scheduler, s.NodePorts = "wlc", []plan.NodePort{{Name: "http", Port: 33333, Addresses: []netip.Addr{own}}}
+		w.touch()
+		w.expect(t, true, "10.0.0.1 192.0.2.1")
+		port := plan.Ports{Address: own, Range: portrange.Range{Protocol: corev1.ProtocolTCP, First: 33333, Last: 33333}}
+		held := func(refused bool) {
+			t.Helper()
+			want := []plan.Held{{Namespace: "x", Name: "web", Ports: port, Refused: refused}}
+			if got := w.programmer.Report().NodePorts; !slices.Equal(got, want) {
+				t.Errorf("node ports %v, want %v", got, want)
+			}
+		}
+		held(false)
+		listener := port
+		listener.Address = netip.IPv4Unspecified()
+		w.local.Listening, w.local.Lacking = []plan.Ports{listener}, []string{"wlc"}
+		w.pass(checkEvery)
+		w.expect(t, true, "192.0.2.1")
+		held(true)
+		if v := w.programmer.Report().Verdicts; len(v) != 2 || v[0].Reason != verdict.PortConflict || v[1].Reason != verdict.SchedulerUnavailable {
+			t.Errorf("verdicts %v", v)
+		}
+		w.local.Proxy = plan.ProxyIPVS
+		w.pass(checkEvery)
+		w.expect(t, true, "192.0.2.1", verdict.KubeProxyIPVS)
+		if dump := w.fake.Dump(); strings.Contains(dump, "TCP") || !strings.Contains(dump, "FWM") {
+			t.Errorf("beside kube-proxy in IPVS mode the kernel has\n%s", dump)
+		}
+	})
+}
+
+// TestLookFails: the node is served on as it was, and the error is told.
+func TestLookFails(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		w.err = errors.New("out of sockets")
+		w.pass(checkEvery)
+		w.expect(t, false, "192.0.2.1", verdict.ProgrammingFailed)
+		w.err = nil
+		w.pass(checkEvery)
+		w.expect(t, true, "192.0.2.1")
+	})
+}
+
+// TestStop: what is in the kernel stays.
+func TestStop(t *testing.T) {
+	var fake *kernel.Fake
+	run(t, func(t *testing.T, w *world) { fake = w.fake })
+	if !strings.Contains(fake.Dump(), "10.244.0.5:8080") {
+		t.Errorf("after the end the kernel has\n%s", fake.Dump())
+	}
+}
