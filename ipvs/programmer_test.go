@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -21,30 +22,60 @@ import (
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
-// node is a kernel in memory with what a node says of itself. It lives in a synctest bubble; a test changes it while the
-// programmer sleeps.
-type node struct {
-	*kernel.Programmer
-	fake  *kernel.Fake
-	local plan.Local
-	err   error // of Look
-	looks int
-}
-
-func (n *node) Look(context.Context) (plan.Local, error) {
-	n.looks++
-	return n.local, n.err
-}
-
-// world is a programmer on a node.
+// world is a programmer on a node whose kernel is in memory. It lives in a synctest bubble; do changes what is around the
+// programmer.
 type world struct {
-	node
 	programmer *Programmer
-	view       plan.View
-	known      bool
 	dirty      chan struct{}
 	changes    atomic.Int32
-	log        bytes.Buffer
+
+	mu     sync.Mutex
+	kernel *kernel.Programmer
+	fake   *kernel.Fake
+	local  plan.Local
+	err    error // of Look
+	looks  int
+	view   plan.View
+	known  bool
+	log    bytes.Buffer
+}
+
+func (w *world) do(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// Look, Apply, Check and Failed are the programmer's kernel.
+func (w *world) Look(context.Context) (l plan.Local, err error) {
+	w.do(func() { w.looks++; l, err = w.local, w.err })
+	return l, err
+}
+
+func (w *world) Apply(ctx context.Context, p plan.Plan) (err error) {
+	w.do(func() { err = w.kernel.Apply(ctx, p) })
+	return err
+}
+
+func (w *world) Check(ctx context.Context) (err error) {
+	w.do(func() { err = w.kernel.Check(ctx) })
+	return err
+}
+
+func (w *world) Failed() (f plan.Failed) {
+	w.do(func() { f = w.kernel.Failed() })
+	return f
+}
+
+func (w *world) View(plan.Local) (v plan.View, known bool) {
+	w.do(func() { v, known = w.view, w.known; v.Services = slices.Clone(v.Services) })
+	return v, known
+}
+
+// Write is the log.
+func (w *world) Write(b []byte) (n int, err error) {
+	w.do(func() { n, err = w.log.Write(b) })
+	return n, err
 }
 
 func service(name, address string, reals ...string) plan.Service {
@@ -65,11 +96,9 @@ func run(t *testing.T, f func(*testing.T, *world)) {
 		w := &world{dirty: make(chan struct{}, 1), known: true}
 		w.view = plan.View{Node: "a", Drain: time.Minute, Services: []plan.Service{service("web", "192.0.2.1", "10.244.0.5")}}
 		w.fake = kernel.NewFake()
-		log := slog.New(slog.NewTextHandler(&w.log, nil))
-		w.node.Programmer = &kernel.Programmer{Log: log, Servers: w.fake, Device: kernel.FakeDevice{Fake: w.fake}, Filter: kernel.FakeFilter{Fake: w.fake}}
+		w.kernel = &kernel.Programmer{Log: slog.New(slog.DiscardHandler), Servers: w.fake, Device: kernel.FakeDevice{Fake: w.fake}, Filter: kernel.FakeFilter{Fake: w.fake}}
 		w.programmer = &Programmer{
-			Log: log, Node: "a", Kernel: w, Dirty: w.dirty, Changed: func() { w.changes.Add(1) },
-			View: func(plan.Local) (plan.View, bool) { return w.view, w.known },
+			Log: slog.New(slog.NewTextHandler(w, nil)), Node: "a", Kernel: w, View: w.View, Dirty: w.dirty, Changed: func() { w.changes.Add(1) },
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -118,7 +147,7 @@ func (w *world) expect(t *testing.T, ready bool, served string, reasons ...verdi
 func TestServes(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		w.expect(t, true, "192.0.2.1")
-		w.view.Services = append(w.view.Services, service("mail", "192.0.2.2", "10.244.0.6"))
+		w.do(func() { w.view.Services = append(w.view.Services, service("mail", "192.0.2.2", "10.244.0.6")) })
 		w.touch()
 		w.expect(t, true, "192.0.2.1 192.0.2.2")
 		if n := w.changes.Load(); n != 2 {
@@ -138,10 +167,10 @@ func TestServes(t *testing.T) {
 // TestUnknown: before the view is known, the kernel keeps what it has; later too.
 func TestUnknown(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
-		w.known, w.view.Services = false, nil
+		w.do(func() { w.known, w.view.Services = false, nil })
 		w.touch()
 		w.expect(t, true, "192.0.2.1")
-		w.known = true
+		w.do(func() { w.known = true })
 		w.touch()
 		w.expect(t, true, "")
 	})
@@ -151,19 +180,19 @@ func TestUnknown(t *testing.T) {
 func TestFlush(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		before := w.fake.Dump()
-		clear(w.fake.Table)
+		w.do(func() { clear(w.fake.Table) })
 		w.pass(2 * time.Second)
 		if got := w.fake.Dump(); got != before {
 			t.Errorf("the kernel has\n%swant\n%s", got, before)
 		}
-		w.fake.Lacks = []string{"lc"}
+		w.do(func() { w.fake.Lacks = []string{"lc"} })
 		failing := service("failing", "192.0.2.2", "10.244.0.6")
 		failing.Scheduler = "lc"
-		w.view.Services = append(w.view.Services, failing)
+		w.do(func() { w.view.Services = append(w.view.Services, failing) })
 		w.touch()
 		w.expect(t, false, "192.0.2.1", verdict.ProgrammingFailed)
 		w.pass(time.Minute)
-		clear(w.fake.Table)
+		w.do(func() { clear(w.fake.Table) })
 		w.pass(2 * time.Second)
 		if !strings.Contains(w.fake.Dump(), "10.244.0.5:8080") {
 			t.Errorf("the flush is not repaired: the kernel has\n%s", w.fake.Dump())
@@ -171,7 +200,7 @@ func TestFlush(t *testing.T) {
 		if n := strings.Count(w.log.String(), "not everything is served"); n != 1 {
 			t.Errorf("the failure is logged %d times, want once:\n%s", n, w.log.String())
 		}
-		w.fake.Lacks = nil
+		w.do(func() { w.fake.Lacks = nil })
 		w.pass(retryMax + time.Second)
 		w.expect(t, true, "192.0.2.1 192.0.2.2")
 	})
@@ -180,7 +209,7 @@ func TestFlush(t *testing.T) {
 // TestModulesMissing: it says which, serves nothing, looks again slowly, and serves when they are there.
 func TestModulesMissing(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
-		w.local.Missing = []string{"ip_vs", "dummy"}
+		w.do(func() { w.local.Missing = []string{"ip_vs", "dummy"} })
 		w.pass(checkEvery)
 		w.expect(t, false, "", verdict.ModulesMissing)
 		if m := w.programmer.Report().Problems[0].Message; !strings.Contains(m, "ip_vs, dummy") {
@@ -194,7 +223,7 @@ func TestModulesMissing(t *testing.T) {
 		if n := w.looks - looks; n > 2 {
 			t.Errorf("it looked %d times in %s", n, 2*idle)
 		}
-		w.local.Missing = nil
+		w.do(func() { w.local.Missing = nil })
 		w.pass(idle)
 		w.expect(t, true, "192.0.2.1")
 	})
@@ -206,7 +235,9 @@ func TestNodeChanges(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		s := &w.view.Services[0]
 		own := netip.MustParseAddr("10.0.0.1")
-		s.Scheduler, s.NodePorts = "wlc", []plan.NodePort{{Name: "http", Port: 33333, Addresses: []netip.Addr{own}}}
+		w.do(func() {
+			s.Scheduler, s.NodePorts = "wlc", []plan.NodePort{{Name: "http", Port: 33333, Addresses: []netip.Addr{own}}}
+		})
 		w.touch()
 		w.expect(t, true, "10.0.0.1 192.0.2.1")
 		port := plan.Ports{Address: own, Range: portrange.Range{Protocol: corev1.ProtocolTCP, First: 33333, Last: 33333}}
@@ -220,14 +251,14 @@ func TestNodeChanges(t *testing.T) {
 		held(false)
 		listener := port
 		listener.Address = netip.IPv4Unspecified()
-		w.local.Listening, w.local.Lacking = []plan.Ports{listener}, []string{"wlc"}
+		w.do(func() { w.local.Listening, w.local.Lacking = []plan.Ports{listener}, []string{"wlc"} })
 		w.pass(checkEvery)
 		w.expect(t, true, "192.0.2.1")
 		held(true)
 		if v := w.programmer.Report().Verdicts; len(v) != 2 || v[0].Reason != verdict.PortConflict || v[1].Reason != verdict.SchedulerUnavailable {
 			t.Errorf("verdicts %v", v)
 		}
-		w.local.Proxy = plan.ProxyIPVS
+		w.do(func() { w.local.Proxy = plan.ProxyIPVS })
 		w.pass(checkEvery)
 		w.expect(t, true, "192.0.2.1", verdict.KubeProxyIPVS)
 		if dump := w.fake.Dump(); strings.Contains(dump, "TCP") || !strings.Contains(dump, "FWM") {
@@ -239,10 +270,10 @@ func TestNodeChanges(t *testing.T) {
 // TestLookFails: the node is served on as it was, and the error is told.
 func TestLookFails(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
-		w.err = errors.New("out of sockets")
+		w.do(func() { w.err = errors.New("out of sockets") })
 		w.pass(checkEvery)
 		w.expect(t, false, "192.0.2.1", verdict.ProgrammingFailed)
-		w.err = nil
+		w.do(func() { w.err = nil })
 		w.pass(checkEvery)
 		w.expect(t, true, "192.0.2.1")
 	})
