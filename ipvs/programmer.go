@@ -135,9 +135,10 @@ func (r *round) run(ctx context.Context, now time.Time) time.Duration {
 			r.Node, strings.Join(local.Missing, ", "))))
 		return idle
 	}
-	if !local.Equal(&r.local) {
-		r.local, r.dirty = local, true
+	if r.differs(&local) {
+		r.dirty = true
 	}
+	r.local = local
 	if r.dirty {
 		r.build()
 	}
@@ -149,13 +150,41 @@ func (r *round) run(ctx context.Context, now time.Time) time.Duration {
 	return checkEvery
 }
 
+// differs says whether a node says something that the plan depends on and that it did not say before.
+func (r *round) differs(l *plan.Local) bool {
+	was := &r.local
+	return !slices.Equal(was.Lacking, l.Lacking) || !slices.Equal(was.Addresses, l.Addresses) || was.Proxy != l.Proxy ||
+		!slices.Equal(r.waited(was.Listening), r.waited(l.Listening))
+}
+
+// waited returns the listeners that keep a Service from a node port.
+func (r *round) waited(listening []plan.Ports) (out []plan.Ports) {
+	for _, l := range listening {
+		if slices.ContainsFunc(r.plan.NodePorts, func(h plan.Held) bool { return h.Refused && h.TakenBy(l) }) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// taken returns the ports on which others listened before they were node ports here. What is served goes on, whoever
+// listens later: any process may be given such a port for a while by the kernel.
+func (r *round) taken() (out []plan.Ports) {
+	for _, l := range r.local.Listening {
+		if !slices.ContainsFunc(r.plan.NodePorts, func(h plan.Held) bool { return !h.Refused && h.TakenBy(l) }) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // build makes the plan, where the view is known.
 func (r *round) build() {
 	v, known := r.View(r.local)
 	if !known {
 		return // what was planned stays
 	}
-	v.Lacking, v.Taken, v.MarksOnly = r.local.Lacking, r.local.Listening, v.MarksOnly || r.local.Proxy == plan.ProxyIPVS
+	v.Lacking, v.Taken, v.MarksOnly = r.local.Lacking, r.taken(), v.MarksOnly || r.local.Proxy == plan.ProxyIPVS
 	r.plan, r.known, r.retry = plan.Build(&v), true, 0
 }
 

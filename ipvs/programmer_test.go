@@ -35,6 +35,7 @@ type world struct {
 	local  plan.Local
 	err    error // of Look
 	looks  int
+	views  int // how often View was asked
 	view   plan.View
 	known  bool
 	log    bytes.Buffer
@@ -68,7 +69,7 @@ func (w *world) Failed() (f plan.Failed) {
 }
 
 func (w *world) View(plan.Local) (v plan.View, known bool) {
-	w.do(func() { v, known = w.view, w.known; v.Services = slices.Clone(v.Services) })
+	w.do(func() { w.views++; v, known = w.view, w.known; v.Services = slices.Clone(v.Services) })
 	return v, known
 }
 
@@ -229,33 +230,15 @@ func TestModulesMissing(t *testing.T) {
 	})
 }
 
-// TestNodeChanges: what the node says of itself makes a new plan: a scheduler that is missing, a process that listens on a
-// node port, kube-proxy in IPVS mode.
+// TestNodeChanges: what the node says of itself makes a new plan: a scheduler that is missing, kube-proxy in IPVS mode.
 func TestNodeChanges(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
-		s := &w.view.Services[0]
-		own := netip.MustParseAddr("10.0.0.1")
-		w.do(func() {
-			s.Scheduler, s.NodePorts = "wlc", []plan.NodePort{{Name: "http", Port: 33333, Addresses: []netip.Addr{own}}}
-		})
+		w.do(func() { w.view.Services[0].Scheduler = "wlc" })
 		w.touch()
-		w.expect(t, true, "10.0.0.1 192.0.2.1")
-		port := plan.Ports{Address: own, Range: portrange.Range{Protocol: corev1.ProtocolTCP, First: 33333, Last: 33333}}
-		held := func(refused bool) {
-			t.Helper()
-			want := []plan.Held{{Namespace: "x", Name: "web", Ports: port, Refused: refused}}
-			if got := w.programmer.Report().NodePorts; !slices.Equal(got, want) {
-				t.Errorf("node ports %v, want %v", got, want)
-			}
-		}
-		held(false)
-		listener := port
-		listener.Address = netip.IPv4Unspecified()
-		w.do(func() { w.local.Listening, w.local.Lacking = []plan.Ports{listener}, []string{"wlc"} })
+		w.do(func() { w.local.Lacking = []string{"wlc"} })
 		w.pass(checkEvery)
 		w.expect(t, true, "192.0.2.1")
-		held(true)
-		if v := w.programmer.Report().Verdicts; len(v) != 2 || v[0].Reason != verdict.PortConflict || v[1].Reason != verdict.SchedulerUnavailable {
+		if v := w.programmer.Report().Verdicts; len(v) != 1 || v[0].Reason != verdict.SchedulerUnavailable {
 			t.Errorf("verdicts %v", v)
 		}
 		w.do(func() { w.local.Proxy = plan.ProxyIPVS })
@@ -264,6 +247,47 @@ func TestNodeChanges(t *testing.T) {
 		if dump := w.fake.Dump(); strings.Contains(dump, "TCP") || !strings.Contains(dump, "FWM") {
 			t.Errorf("beside kube-proxy in IPVS mode the kernel has\n%s", dump)
 		}
+	})
+}
+
+// TestListeners: a port on which a process listens is no node port until it stops; who listens later changes nothing, and
+// listeners on other ports make no new plan.
+func TestListeners(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		own := netip.MustParseAddr("10.0.0.1")
+		port := plan.Ports{Address: own, Range: portrange.Port(corev1.ProtocolTCP, 33333)}
+		listener, other := port, port
+		listener.Address = netip.IPv4Unspecified()
+		other.First, other.Last = 22, 22
+		listen := func(on ...plan.Ports) {
+			w.do(func() { w.local.Listening = on })
+			w.pass(checkEvery)
+		}
+		expect := func(refused bool) {
+			t.Helper()
+			want := []plan.Held{{Namespace: "x", Name: "web", Ports: port, Refused: refused}}
+			if got := w.programmer.Report().NodePorts; !slices.Equal(got, want) {
+				t.Fatalf("node ports %v, want %v", got, want)
+			}
+		}
+		listen(listener)
+		w.do(func() {
+			w.view.Services[0].NodePorts = []plan.NodePort{{Name: "http", Port: 33333, Addresses: []netip.Addr{own}}}
+		})
+		w.touch()
+		w.expect(t, true, "192.0.2.1")
+		expect(true)
+		views := w.views
+		listen(listener, other)
+		if w.views != views {
+			t.Error("a listener on another port made a new plan")
+		}
+		listen(other)
+		w.expect(t, true, "10.0.0.1 192.0.2.1")
+		expect(false)
+		listen(listener)
+		w.touch()
+		expect(false)
 	})
 }
 

@@ -81,7 +81,7 @@ func (f *Fake) Do(c Change) error {
 	case c.Verb != AddServer && !exists:
 		return fs.ErrNotExist
 	case c.Verb <= SetServer && slices.Contains(f.Lacks, c.Name):
-		return fmt.Errorf("scheduler %s: %w", c.Name, fs.ErrNotExist)
+		return fmt.Errorf("%w %s", ErrScheduler, c.Name)
 	}
 	switch c.Verb {
 	case AddServer:

@@ -54,6 +54,9 @@ type Change struct {
 	Real plan.Real
 }
 
+// ErrScheduler is wrapped by the errors of Do where the kernel has no such scheduler.
+var ErrScheduler = errors.New("the kernel lacks the scheduler")
+
 // Device is the network interface that the addresses are bound on.
 type Device interface {
 	// Addresses returns what is bound on it, or nothing where it does not exist.
@@ -83,6 +86,7 @@ type Programmer struct {
 
 	known     bool // what follows is what the kernel holds, as far as we know; Apply looks first where it is not so
 	failed    plan.Failed
+	lacking   []string // schedulers
 	servers   map[plan.Frontend]plan.Server
 	foreign   map[plan.Frontend]bool
 	elements  []Element
@@ -163,6 +167,9 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 
 // Failed returns what of the last plan the kernel does not hold, as far as the last Apply or Check knows.
 func (p *Programmer) Failed() plan.Failed { return p.failed }
+
+// Lacking returns the schedulers that were asked for and that the kernel has not; sorted.
+func (p *Programmer) Lacking() []string { return slices.Clone(p.lacking) }
 
 // observe reads what the kernel holds.
 func (p *Programmer) observe() error {
@@ -249,6 +256,10 @@ func (p *Programmer) addServer(want *plan.Server) (errs []error) {
 	do := func(c Change, what any) bool {
 		c.Frontend = want.Frontend
 		err := p.Servers.Do(c)
+		if errors.Is(err, ErrScheduler) && !slices.Contains(p.lacking, c.Scheduler.Name) {
+			p.lacking = append(p.lacking, c.Scheduler.Name)
+			slices.Sort(p.lacking)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s %v of %s: %w", c.Verb, what, want.Frontend, err))
 		}

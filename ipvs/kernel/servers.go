@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudflare/ipvs"
 	"github.com/cloudflare/ipvs/netmask"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
@@ -125,6 +126,9 @@ func (k *IPVS) Do(c Change) error {
 		err = k.client.UpdateDestination(s, d)
 	case RemoveReal:
 		err = k.client.RemoveDestination(s, d)
+	}
+	if c.Verb <= SetServer && errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w %s: %w", ErrScheduler, c.Name, err)
 	}
 	return classify(err)
 }

@@ -237,8 +237,11 @@ FWM  7 IPv6 mh,port sticky
 		"a scheduler that the kernel lacks spoils nothing else": func(t *testing.T, w *world) {
 			bad := web("10.244.0.6:8080")
 			bad.Address, bad.Scheduler = netip.MustParseAddrPort("192.0.2.1:81"), plan.Scheduler{Name: "nonesuch"}
-			if err := w.Apply(ctx, with(base, bad, web("10.244.0.5:8080", "10.244.1.5:8080"))); err == nil {
-				t.Fatal("no error")
+			if err := w.Apply(ctx, with(base, bad, web("10.244.0.5:8080", "10.244.1.5:8080"))); !errors.Is(err, ErrScheduler) {
+				t.Fatalf("the error is %v", err)
+			}
+			if got := w.Lacking(); !slices.Equal(got, []string{"nonesuch"}) {
+				t.Fatalf("lacking are %q", got)
 			}
 			check(t, w, two)
 		},

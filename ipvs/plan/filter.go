@@ -21,8 +21,8 @@ func (p Ports) String() string { return p.Address.String() + " " + p.Range.Strin
 // Overlaps says whether the two have a port in common.
 func (p Ports) Overlaps(o Ports) bool { return p.Address == o.Address && p.Range.Overlaps(o.Range) }
 
-// takenBy says whether a process that listens on o gets packets to a port of p.
-func (p Ports) takenBy(o Ports) bool {
+// TakenBy says whether a process that listens on o gets packets to a port of p.
+func (p Ports) TakenBy(o Ports) bool {
 	if o.Address.IsUnspecified() && (o.Address.Is6() || p.Address.Is4()) {
 		o.Address = p.Address
 	}

@@ -28,12 +28,6 @@ type Local struct {
 	Proxy     Proxy
 }
 
-// Equal says whether two nodes say the same.
-func (l *Local) Equal(o *Local) bool {
-	return slices.Equal(l.Missing, o.Missing) && slices.Equal(l.Lacking, o.Lacking) && slices.Equal(l.Addresses, o.Addresses) &&
-		slices.Equal(l.Listening, o.Listening) && l.Proxy == o.Proxy
-}
-
 // Failed is what of a plan a kernel does not hold; nothing of it where it is zero.
 type Failed struct {
 	Filter    bool // packets do not meet the lists of the filter

@@ -24,6 +24,7 @@ type Plan struct {
 	Servers   []Server
 	Filter    Filter
 	NodePorts []Held
+	Reserved  []portrange.Range // see View
 	// Verdicts say of Services what is not served as it was asked for, and why. A Service without one is served in full.
 	Verdicts []Verdict
 }
@@ -42,6 +43,7 @@ func Build(v *View) Plan {
 	}
 	b.plan.Filter.Internal = slices.Clone(v.Internal)
 	b.plan.Filter.Ping = v.Ping
+	b.plan.Reserved = slices.Clone(v.Reserved)
 	b.plan.Servers = make([]Server, 0, 2*len(v.Services))
 	jobs := make([]job, 0, len(v.Services))
 	for i := range v.Services {

@@ -46,7 +46,7 @@ func (b *builder) settle(jobs []job) {
 		if f.kind != rangedNodePort && f.kind != nodePort {
 			continue
 		}
-		if !lost[c] && slices.ContainsFunc(b.Taken, f.Ports.takenBy) {
+		if !lost[c] && slices.ContainsFunc(b.Taken, f.Ports.TakenBy) {
 			lost[c] = true
 			b.tell(c.job.Service, verdict.PortConflict, "%s: another process of node %s listens on it", f.Ports, b.Node)
 		}

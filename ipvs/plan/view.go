@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 // View is everything that a plan depends on, as one node sees it at one time.
@@ -25,6 +27,8 @@ type View struct {
 	Ping      bool          // the addresses answer pings
 	// Taken are the ports on which another process of the node listens, as in Local: no node port of ours may be there.
 	Taken []Ports
+	// Reserved are ports that the node does not take for connections of its own, whatever their protocol.
+	Reserved []portrange.Range
 }
 
 // Service is what the plan reads of a Service.

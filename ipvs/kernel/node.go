@@ -1,0 +1,249 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+const (
+	// proxyDevice is where kube-proxy in IPVS mode binds its addresses.
+	proxyDevice = "kube-ipvs0"
+	// proxyStatus is where kube-proxy says its mode, unless it is told to do so elsewhere.
+	proxyStatus = "127.0.0.1:10249"
+	// proxyEvery is how often kube-proxy is asked.
+	proxyEvery = 10 * time.Second
+	// proxyWait bounds the asking.
+	proxyWait = 500 * time.Millisecond
+)
+
+// Node is the kernel of the node that it runs on, in the network namespace of the thread that calls it first. What the
+// kernel lacks at first may come later. It is not for concurrent use.
+type Node struct {
+	Log *slog.Logger
+	// State is the folder, of the host, for records that outlive the process.
+	State string
+
+	programmer *Programmer
+	closers    []io.Closer
+	links      *rtnetlink.Conn
+	sockets    *netlink.Conn
+	sysctls    Sysctls
+	uplinks    []string
+	proxy      plan.Proxy
+	proxyAsked time.Time
+	settings   error // what came of the last try to set them
+}
+
+// Look says what the node has, and opens what Apply works with.
+func (n *Node) Look(context.Context) (l plan.Local, err error) {
+	if n.programmer == nil {
+		if l.Missing, err = n.open(); err != nil || len(l.Missing) > 0 {
+			return l, err
+		}
+	}
+	l.Lacking = n.programmer.Lacking()
+	if l.Addresses, n.uplinks, l.Proxy, err = n.interfaces(); err != nil {
+		return l, err
+	}
+	l.Proxy = n.askProxy(l.Proxy, time.Now())
+	l.Listening, err = listeners(n.sockets)
+	return l, err
+}
+
+// open opens what there is. The modules that it says are missing are loaded by the kernel itself where it may.
+func (n *Node) open() (missing []string, err error) {
+	lacks := func(module string, err error, meaning ...error) error {
+		if slices.ContainsFunc(meaning, func(m error) bool { return errors.Is(err, m) }) {
+			missing = append(missing, module)
+			return nil
+		}
+		return err
+	}
+	servers, errServers := OpenIPVS()
+	device, errDevice := OpenDummy()
+	table, errTable := OpenTable()
+	links, errLinks := rtnetlink.Dial(nil)
+	sockets, errSockets := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
+	var opened []io.Closer
+	for _, x := range []struct {
+		io.Closer
+		err error
+	}{{servers, errServers}, {device, errDevice}, {table, errTable}, {links, errLinks}, {sockets, errSockets}} {
+		if x.err == nil {
+			opened = append(opened, x.Closer)
+		}
+	}
+	err = errors.Join(lacks("ip_vs", errServers, fs.ErrNotExist), errDevice, lacks("nf_tables", errTable, unix.EPROTONOSUPPORT), errLinks, errSockets)
+	if errDevice == nil {
+		_, made := device.make()
+		err = errors.Join(err, lacks("dummy", made, unix.EOPNOTSUPP))
+	}
+	if errTable == nil {
+		_, listed := table.conn.ListTables()
+		err = errors.Join(err, lacks("nf_tables", listed, unix.EOPNOTSUPP, unix.EINVAL))
+	}
+	if err != nil || len(missing) > 0 {
+		for _, c := range opened {
+			err = errors.Join(err, c.Close())
+		}
+		return missing, err
+	}
+	n.closers, n.links, n.sockets = opened, links, sockets
+	n.programmer = &Programmer{Log: n.Log, Servers: servers, Device: device, Filter: table}
+	n.sysctls = Sysctls{Proc: "/proc/sys", Record: filepath.Join(n.State, "ipvs-sysctls.json")}
+	return nil, nil
+}
+
+// interfaces returns the node's addresses, and the names of the interfaces that ask for neighbors; and whether kube-proxy's
+// is among them.
+func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy plan.Proxy, err error) {
+	links, err := n.links.Link.List()
+	if err != nil {
+		return nil, nil, "", fmt.Errorf("listing interfaces: %w", err)
+	}
+	list, err := n.links.Address.List()
+	if err != nil {
+		return nil, nil, "", fmt.Errorf("listing addresses: %w", err)
+	}
+	type link struct {
+		name string
+		arp  bool
+	}
+	names := map[uint32]link{}
+	for i := range links {
+		if a := links[i].Attributes; a != nil {
+			names[links[i].Index] = link{a.Name, links[i].Flags&(unix.IFF_NOARP|unix.IFF_LOOPBACK) == 0}
+			if a.Name == proxyDevice {
+				proxy = plan.ProxyIPVS
+			}
+		}
+	}
+	for _, m := range list {
+		on := names[m.Index]
+		if m.Attributes == nil || on.name == DeviceName || on.name == proxyDevice {
+			continue
+		}
+		ip := m.Attributes.Address
+		if len(m.Attributes.Local) > 0 {
+			ip = m.Attributes.Local // where Address is the other end's
+		}
+		a, ok := netip.AddrFromSlice(ip)
+		if a = a.Unmap(); !ok || a.IsLoopback() || a.IsLinkLocalUnicast() {
+			continue
+		}
+		addresses = append(addresses, a)
+		if on.arp && a.Is4() {
+			uplinks = append(uplinks, on.name)
+		}
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	slices.Sort(uplinks)
+	return slices.Compact(addresses), slices.Compact(uplinks), proxy, nil
+}
+
+// askProxy asks kube-proxy for its mode, now and then. Where it does not answer, its device tells that it ran in IPVS mode
+// and may come back.
+func (n *Node) askProxy(device plan.Proxy, now time.Time) plan.Proxy {
+	if now.Sub(n.proxyAsked) >= proxyEvery || n.proxy != plan.ProxyIPVS && device == plan.ProxyIPVS {
+		n.proxyAsked = now
+		n.proxy = cmp.Or(proxyMode(), device)
+	}
+	return n.proxy
+}
+
+// proxyMode asks kube-proxy, on a socket of this thread's network namespace.
+func proxyMode() plan.Proxy {
+	c, err := net.DialTimeout("tcp", proxyStatus, proxyWait)
+	if err != nil {
+		return plan.ProxyNone
+	}
+	defer c.Close()
+	if c.SetDeadline(time.Now().Add(proxyWait)) != nil {
+		return plan.ProxyNone
+	}
+	if _, err := io.WriteString(c, "GET /proxyMode HTTP/1.0\r\n\r\n"); err != nil {
+		return plan.ProxyNone
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || r.StatusCode != http.StatusOK {
+		return plan.ProxyNone
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(r.Body, 64))
+	if err != nil {
+		return plan.ProxyNone
+	}
+	switch mode := plan.Proxy(strings.TrimSpace(string(text))); mode {
+	case plan.ProxyIPTables, plan.ProxyNFTables, plan.ProxyIPVS:
+		return mode
+	default:
+		return plan.ProxyNone
+	}
+}
+
+// Apply makes the kernel hold the plan, after the settings that it needs.
+func (n *Node) Apply(ctx context.Context, want plan.Plan) error {
+	n.settings = n.sysctls.Apply(n.uplinks, want.Reserved)
+	return errors.Join(n.settings, n.programmer.Apply(ctx, want))
+}
+
+// Check repairs what others changed.
+func (n *Node) Check(ctx context.Context) error {
+	settings := n.sysctls.Apply(n.uplinks, n.programmer.want.Reserved)
+	if n.settings != nil {
+		settings = nil // told by Apply, and tried again there
+	}
+	return errors.Join(settings, n.programmer.Check(ctx))
+}
+
+// Failed returns what of the last plan the kernel does not hold.
+func (n *Node) Failed() plan.Failed {
+	if n.programmer == nil {
+		return plan.Failed{Filter: true}
+	}
+	return n.programmer.Failed()
+}
+
+// Cleanup leaves the node as it was found: without what is ours, and with the settings that it had. ip_forward and
+// vs.conntrack stay, on which others may have come to rely.
+func (n *Node) Cleanup(ctx context.Context) error {
+	l, err := n.Look(ctx)
+	if err != nil {
+		return err
+	}
+	if len(l.Missing) > 0 {
+		return nil // then nothing was ever made
+	}
+	return errors.Join(n.programmer.Cleanup(), n.sysctls.Restore())
+}
+
+// Close closes the sockets. The kernel keeps what it has.
+func (n *Node) Close() error {
+	var errs []error
+	for _, c := range n.closers {
+		errs = append(errs, c.Close())
+	}
+	n.programmer, n.closers = nil, nil
+	return errors.Join(errs...)
+}
