@@ -44,7 +44,7 @@ type relay struct {
 	keepalives     int        // from the engine
 	toInner        sync.Mutex // held while a message is written
 	toOuter        sync.Mutex // ... or several
-	closing        bool       // nothing more is written to the neighbor; guarded by toOuter
+	closing        bool       // nothing more is written to the neighbor, and it is not listened to longer; guarded by toOuter
 	done           chan struct{}
 	work           sync.WaitGroup
 }
@@ -181,7 +181,7 @@ func (r *relay) send(b []byte) error {
 func (r *relay) fromNeighbor() error {
 	in := bufio.NewReaderSize(r.outer, 1<<16)
 	buf := make([]byte, maxLength)
-	_ = r.outer.SetReadDeadline(time.Now().Add(openLimit))
+	r.listenUntil(time.Now().Add(openLimit))
 	first, err := r.read(in, buf)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (r *relay) fromNeighbor() error {
 	if err := r.greet(first); err != nil {
 		return err
 	}
-	_ = r.outer.SetReadDeadline(time.Time{})
+	r.listenUntil(time.Time{})
 	for up := false; ; {
 		m, err := r.read(in, buf)
 		if err != nil {
@@ -216,6 +216,15 @@ func (r *relay) fromNeighbor() error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// listenUntil says until when the neighbor is listened to, but for a relay that closes: its own deadline stays.
+func (r *relay) listenUntil(t time.Time) {
+	r.toOuter.Lock()
+	defer r.toOuter.Unlock()
+	if !r.closing {
+		_ = r.outer.SetReadDeadline(t)
 	}
 }
 
