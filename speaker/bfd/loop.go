@@ -17,6 +17,9 @@ const (
 	// A tick is the least time between two rounds. What falls into it is done together, up to a tick late, so that many
 	// sessions need few rounds: waking up is what costs. It is the ticksPerInterval-th part of the shortest interval.
 	leastTick, mostTick = time.Millisecond, 10 * time.Millisecond
+	// pile bounds how many packets are left waiting for the next round, and mostPatience how long: see patienceOf.
+	pile         = 64
+	mostPatience = 100 * time.Millisecond
 	// atOnce bounds how many packets are read from one socket in a round. It is more than a socket's buffer holds, so that
 	// after a pause everything that came meanwhile is taken before a session is found silent.
 	atOnce = 4096
@@ -29,6 +32,8 @@ type loop struct {
 	sockets  *sockets
 	leaving  map[*session]struct{} // those that say farewell
 	tick     time.Duration
+	steady   bool           // all sessions are Up
+	patience time.Duration  // of packets, where that is so
 	left     bool           // Leave was called
 	told     []chan<- error // of callers of Leave
 	news     bool           // States is to be published
@@ -81,7 +86,9 @@ func (l *loop) run(ctx context.Context) {
 	}
 }
 
-// sleep sets the timer to when there is something to do. Where that is soon, packets are left to that round.
+// sleep sets the timer to when there is something to do. Where that is soon, packets are left to that round; where all
+// sessions are Up that is nearly always so, since packets only say that nothing is new and are read before a session is
+// found silent.
 func (l *loop) sleep(timer *time.Timer) {
 	next := l.table.next()
 	wait := time.Hour
@@ -89,7 +96,11 @@ func (l *loop) sleep(timer *time.Timer) {
 		wait = max(time.Until(next), l.tick)
 	}
 	timer.Reset(wait)
-	if wait > l.tick && !l.waiting {
+	patience := l.tick
+	if l.steady {
+		patience = max(patience, l.patience)
+	}
+	if wait > patience && !l.waiting {
 		l.waiting = true
 		l.sockets.arm()
 		l.again <- struct{}{}
@@ -109,6 +120,7 @@ func (l *loop) round(now time.Time) {
 	l.flush(now)
 	if l.news {
 		l.news = false
+		l.steady = l.table.steady()
 		l.publish(l.snapshot())
 	}
 }
@@ -262,7 +274,7 @@ func (l *loop) apply(want []Session, now time.Time) error {
 	}
 	l.removeBut(kept, now)
 	l.sockets.keep(l.sessions())
-	l.tick = tickOf(l.table.byPath)
+	l.tick, l.patience, l.news = tickOf(l.table.byPath), patienceOf(l.table.byPath), true
 	return errors.Join(errs...)
 }
 
@@ -276,6 +288,20 @@ func tickOf(sessions map[Path]*session) time.Duration {
 		}
 	}
 	return max(leastTick, least/ticksPerInterval)
+}
+
+// patienceOf returns how long packets may wait where all sessions are Up: not longer than a neighbor waits for the next
+// one of ours, and not so long that their sockets overflow. Echo packets of a neighbor are to come back at once.
+func patienceOf(sessions map[Path]*session) time.Duration {
+	patience, rate := mostPatience, 0.0
+	for _, one := range sessions {
+		if one.echoWanted() {
+			return 0
+		}
+		patience = min(patience, one.DesiredMinTx)
+		rate += 1 / one.RequiredMinRx.Seconds()
+	}
+	return min(patience, time.Duration(pile/max(rate, 1)*float64(time.Second)))
 }
 
 // start starts a session or changes the one that runs.

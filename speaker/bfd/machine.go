@@ -15,6 +15,8 @@ const (
 	farewellInterval = 100 * time.Millisecond
 	// ticksPerInterval is how exact the time is at which advance is called: to this part of an interval.
 	ticksPerInterval = 10
+	// leastOfInterval is the part of an interval that is between two packets at least (RFC 5880 section 6.8.7).
+	leastOfInterval = 0.75
 )
 
 // machine is one end of one session: RFC 5880 section 6.8 without clock and socket. Packets and the time come in; what
@@ -232,10 +234,17 @@ func (m *machine) reschedule(now time.Time) {
 	}
 }
 
+// mayJoin says whether the next periodic packet may be sent now, though it is not due: no interval gets shorter by more
+// than the jitter that section 6.8.7 allows.
+func (m *machine) mayJoin(now time.Time) bool {
+	least := time.Duration(float64(m.chosen) * leastOfInterval)
+	return m.chosen > 0 && !m.nextSend.IsZero() && !m.lastSent.IsZero() && m.lastSent.Add(least).Before(now) && m.nextSend.After(now)
+}
+
 // jittered takes a random part off an interval: section 6.8.7 wants 75 to 100 % of it between two packets, and at most
 // 90 % where a single lost packet counts. One ticksPerInterval-th is left to whoever calls advance late.
 func (m *machine) jittered(interval time.Duration) time.Duration {
-	low, high := 0.75, 1.0
+	low, high := leastOfInterval, 1.0
 	if m.params.DetectMultiplier == 1 {
 		high = 0.9
 	}

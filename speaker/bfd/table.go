@@ -38,10 +38,15 @@ type datagram struct {
 	payload             []byte
 }
 
+// together is how many sessions send at the same time at most beside those that have to: fewer packets than the buffer of
+// a neighbor's socket holds.
+const together = 64
+
 // table holds all sessions: it finds the one that a packet belongs to, and the ones that have something to do. Like the
 // machines it is pure. It never grows by a packet.
 type table struct {
 	random  func() uint32
+	jitter  float64 // in [0,1), of what is sent in this round
 	byPath  map[Path]*session
 	byMine  map[uint32]*session // by our discriminator
 	byPeer  map[netip.Addr][]*session
@@ -56,11 +61,15 @@ func newTable(random func() uint32) *table {
 	}
 }
 
-// fraction is a random number in [0,1).
-func (t *table) fraction() float64 { return float64(t.random()) / (1 << 32) }
+// fraction is a random number in [0,1), the same until it is drawn anew: sessions that send together go on doing so. What
+// jitter is for (RFC 5880 section 6.8.7) is that systems do not send in step with each other.
+func (t *table) fraction() float64 { return t.jitter }
+
+func (t *table) draw() { t.jitter = float64(t.random()) / (1 << 32) }
 
 // add starts a session on an interface, 0 for any.
 func (t *table) add(s Session, index int, now time.Time) *session {
+	t.draw()
 	one := &session{Session: s, index: index, at: -1}
 	one.machine = newMachine(s, t.discriminator(), t.fraction, now)
 	t.byPath[s.Path], t.byMine[one.mine] = one, one
@@ -180,6 +189,16 @@ func (t *table) loops(d datagram) bool {
 	return false
 }
 
+// steady says whether all sessions are Up and have nothing to agree on.
+func (t *table) steady() bool {
+	for _, one := range t.byPath {
+		if one.local != Up || one.polling {
+			return false
+		}
+	}
+	return true
+}
+
 // next is when advance has something to do; the zero time: not before something comes in.
 func (t *table) next() time.Time {
 	if len(t.queue) == 0 {
@@ -188,12 +207,27 @@ func (t *table) next() time.Time {
 	return t.queue[0].when
 }
 
-// advance does what is due at now.
+// advance does what is due at now. Where a packet goes out, others that may go out by now join it, some at a time: that
+// spares them waking this process, and its neighbors, a little later.
 func (t *table) advance(now time.Time) {
+	t.draw()
+	sent := false
 	for len(t.queue) > 0 && due(t.queue[0].when, now) {
 		one := t.queue[0]
 		one.advance(now)
+		sent = sent || len(one.out) > 0
 		t.touch(one)
+	}
+	if !sent {
+		return
+	}
+	joined := 0
+	for _, one := range t.byPath {
+		if one.mayJoin(now) && joined < together {
+			joined++
+			one.transmit(now)
+			t.touch(one)
+		}
 	}
 }
 
