@@ -20,7 +20,7 @@ import (
 func Ask(ctx context.Context, l plan.Link, address netip.Addr, times int, every time.Duration) (bool, error) {
 	f := familyOf(address)
 	var c conn
-	err := f.attach([]netip.Addr{address}, func(filter []bpf.RawInstruction) (err error) {
+	err := f.attach([]netip.Addr{address}, nil, func(filter []bpf.RawInstruction) (err error) {
 		c, err = listen(l, f, filter)
 		return err
 	})

@@ -28,7 +28,7 @@ func BenchmarkFilter(b *testing.B) {
 		addresses := addressesOf(f, words)
 		b.Run(f.String(), func(b *testing.B) {
 			for b.Loop() {
-				f.filter(addresses, maxProgram)
+				f.filter(addresses, nil, maxProgram)
 			}
 		})
 	}

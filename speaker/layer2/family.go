@@ -68,20 +68,21 @@ func (f family) probe(address netip.Addr, mac macAddr) []byte {
 	return probeNDP(address, mac)
 }
 
-// filter returns the program that passes what concerns addresses, in at most size instructions.
-func (f family) filter(addresses []netip.Addr, size int) []bpf.Instruction {
+// filter returns the program that passes what concerns our addresses and asks for watched ones, in at most size
+// instructions.
+func (f family) filter(ours, watched []netip.Addr, size int) []bpf.Instruction {
 	if f == familyARP {
-		return filterARP(addresses, size)
+		return filterARP(ours, watched, size)
 	}
-	return filterNDP(addresses, size)
+	return filterNDP(ours, watched, size)
 }
 
-// attach assembles the filter for addresses and gives it to set. The kernel charges the old and the new program to
+// attach assembles the filter and gives it to set. The kernel charges the old and the new program to
 // net.core.optmem_max (20 KB before Linux 6.9), so where a large one does not fit, a coarser one is tried.
-func (f family) attach(addresses []netip.Addr, set func([]bpf.RawInstruction) error) error {
+func (f family) attach(ours, watched []netip.Addr, set func([]bpf.RawInstruction) error) error {
 	var err error
 	for size := maxProgram; size >= maxProgram/16; size /= 4 {
-		program, asmErr := bpf.Assemble(f.filter(addresses, size))
+		program, asmErr := bpf.Assemble(f.filter(ours, watched, size))
 		if asmErr != nil {
 			return fmt.Errorf("assembling the filter: %w", asmErr)
 		}

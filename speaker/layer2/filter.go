@@ -11,8 +11,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// The kernel filter lets only frames through that ask for an address of ours or say that another host has it, so that a
-// busy segment costs nothing. Broken frames about our addresses pass too, so that they are counted. It may let a few
+// The kernel filter lets only frames through that ask for an address of ours or say that another host has it, and those
+// that ask for a watched one, so that a busy segment costs nothing. Broken frames about our addresses pass too, so that they are counted. It may let a few
 // others through (see limitRanges); the exact decision is answerARP's and answerNDP's.
 
 const (
@@ -22,49 +22,62 @@ const (
 	acceptBytes  = 1 << 16 // what a filter returns to pass a whole frame
 )
 
-// filterARP passes ARP packets that come from one of addresses, all IPv4, or ask for one, in at most size instructions.
-func filterARP(addresses []netip.Addr, size int) []bpf.Instruction {
-	words := make([]uint32, 0, len(addresses))
-	for _, a := range addresses {
-		b := a.As4()
-		words = append(words, binary.BigEndian.Uint32(b[:]))
-	}
-	search := searchWords(words, (size-fixedProgram)/2)
+// filterARP passes ARP packets that come from one of ours or ask for one of ours or of watched, all IPv4, in at most size
+// instructions. That another host announces a watched address concerns nobody here.
+func filterARP(ours, watched []netip.Addr, size int) []bpf.Instruction {
+	half := (size - fixedProgram) / 2
 	return slices.Concat(
 		load(12, 2), require(0x0806), // EtherType
 		acceptShorter(ethernetHeader+arpLength),
-		load(28, 4), goOnInsteadOfDrop(search), // sender address
+		load(28, 4), goOnInsteadOfDrop(searchWords(wordsOf(ours, 0), half)), // sender address
 		load(20, 2), require(1), // operation: request
-		load(38, 4), search, // target address
+		load(28, 4), []bpf.Instruction{bpf.TAX{}},
+		load(38, 4), requireNotX(), // target address; the sender's own: an announcement
+		searchWords(slices.Concat(wordsOf(ours, 0), wordsOf(watched, 0)), half),
 	)
 }
 
-// filterNDP passes neighbor solicitations and advertisements for addresses, all IPv6, in at most size instructions. The
-// first three words of the target are only held against the span of the set, which is exact where all addresses share
-// a /96.
-func filterNDP(addresses []netip.Addr, size int) []bpf.Instruction {
-	const target = ethernetHeader + ipv6Header + 8
-	program := slices.Concat(
+// filterNDP passes neighbor solicitations for ours or watched and advertisements of ours, all IPv6, in at most size
+// instructions.
+func filterNDP(ours, watched []netip.Addr, size int) []bpf.Instruction {
+	half := (size - fixedProgram) / 2
+	solicitation := slices.Concat(require(typeNS), acceptShorter(targetNDP+16), searchNDP(slices.Concat(ours, watched), half))
+	advertisement := slices.Concat(acceptShorter(targetNDP+16), searchNDP(ours, half))
+	return slices.Concat(
 		load(12, 2), require(0x86dd), // EtherType
 		acceptShorter(ethernetHeader+ipv6Header),
 		load(20, 1), require(protocolICMPv6), // next header
 		load(54, 1), // type
-		[]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNA, SkipTrue: 2}}, require(typeNS),
-		acceptShorter(target+16),
+		[]bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeNA, SkipFalse: 1}, bpf.Jump{Skip: uint32(len(solicitation))}},
+		solicitation, advertisement,
 	)
+}
+
+// targetNDP is where the target of a solicitation or an advertisement is.
+const targetNDP = ethernetHeader + ipv6Header + 8
+
+// searchNDP passes the frame if its target is one of addresses, else drops it. The first three words are only held
+// against the span of the set, which is exact where all addresses share a /96.
+func searchNDP(addresses []netip.Addr, size int) []bpf.Instruction {
+	var program []bpf.Instruction
 	for i := range 4 {
-		words := make([]uint32, 0, len(addresses))
-		for _, a := range addresses {
-			b := a.As16()
-			words = append(words, binary.BigEndian.Uint32(b[4*i:]))
-		}
-		program = append(program, load(uint32(target+4*i), 4)...)
+		words := wordsOf(addresses, i)
+		program = append(program, load(uint32(targetNDP+4*i), 4)...)
 		if i == 3 || len(words) == 0 {
-			return append(program, searchWords(words, size-fixedProgram)...)
+			return append(program, searchWords(words, size)...)
 		}
 		program = append(program, requireSpan(slices.Min(words), slices.Max(words))...)
 	}
 	return program
+}
+
+// wordsOf returns the i-th word of each address.
+func wordsOf(addresses []netip.Addr, i int) []uint32 {
+	words := make([]uint32, 0, len(addresses))
+	for _, a := range addresses {
+		words = append(words, binary.BigEndian.Uint32(a.AsSlice()[4*i:]))
+	}
+	return words
 }
 
 // acceptShorter passes the frame if it has fewer than size bytes.
@@ -84,6 +97,11 @@ func load(offset uint32, size int) []bpf.Instruction {
 // require drops the frame unless the accumulator is v.
 func require(v uint32) []bpf.Instruction {
 	return []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: 1}, bpf.RetConstant{Val: 0}}
+}
+
+// requireNotX drops the frame if the accumulator is what is in X.
+func requireNotX() []bpf.Instruction {
+	return []bpf.Instruction{bpf.JumpIfX{Cond: bpf.JumpEqual, SkipFalse: 1}, bpf.RetConstant{Val: 0}}
 }
 
 // requireSpan drops the frame unless the accumulator is between low and high, both included.

@@ -56,7 +56,7 @@ func TestFilterPassesExactlyTheSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := families().Draw(t, "family")
 		set := rapid.SliceOfN(words(), 0, 400).Draw(t, "set")
-		program := f.filter(addressesOf(f, set), maxProgram)
+		program := f.filter(addressesOf(f, set), nil, maxProgram)
 		if len(program) > maxProgram {
 			t.Fatalf("%d instructions", len(program))
 		}
@@ -93,7 +93,7 @@ func TestFilterNeverDropsWhatIsAnswered(t *testing.T) {
 				addresses[i] = netip.AddrFrom16(b)
 			}
 		}
-		program := f.filter(addresses, size)
+		program := f.filter(addresses, nil, size)
 		if len(program) > size {
 			t.Fatalf("%d instructions, want at most %d", len(program), size)
 		}
@@ -148,7 +148,39 @@ func TestFilterDropsOtherFrames(t *testing.T) {
 		if test.family == familyNDP {
 			addresses = []netip.Addr{vip6}
 		}
-		if got := passes(t, test.family.filter(addresses, maxProgram), test.frame); got != test.want {
+		if got := passes(t, test.family.filter(addresses, nil, maxProgram), test.frame); got != test.want {
+			t.Errorf("%s passes: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// Of a watched address only the questions are of interest: the announcements of its owner wake nobody else.
+func TestFilterPassesOnlyQuestionsForWatchedAddresses(t *testing.T) {
+	arp, other4, other6 := arpRequest(host4, vip4), vip4.Next(), vip6.Next()
+	tests := []struct {
+		name   string
+		family family
+		frame  []byte
+		want   bool
+	}{
+		{"ARP request", familyARP, arp, true},
+		{"ARP probe", familyARP, arpRequest(netip.IPv4Unspecified(), vip4), true},
+		{"ARP request from it", familyARP, arpRequest(vip4, host4), false},
+		{"ARP request from it for one of ours", familyARP, arpRequest(vip4, other4), true},
+		{"gratuitous ARP, as a request", familyARP, gratuitousARP(vip4, hostMAC)[0], false},
+		{"gratuitous ARP, as a reply", familyARP, gratuitousARP(vip4, hostMAC)[1], false},
+		{"gratuitous ARP of ours", familyARP, gratuitousARP(other4, hostMAC)[0], true},
+		{"solicitation", familyNDP, resolution(vip6), true},
+		{"solicitation for one of ours", familyNDP, resolution(other6), true},
+		{"advertisement", familyNDP, gratuitousNDP(vip6, hostMAC)[0], false},
+		{"advertisement of ours", familyNDP, gratuitousNDP(other6, hostMAC)[0], true},
+	}
+	for _, test := range tests {
+		ours, watched := []netip.Addr{other4}, []netip.Addr{vip4}
+		if test.family == familyNDP {
+			ours, watched = []netip.Addr{other6}, []netip.Addr{vip6}
+		}
+		if got := passes(t, test.family.filter(ours, watched, maxProgram), test.frame); got != test.want {
 			t.Errorf("%s passes: %v, want %v", test.name, got, test.want)
 		}
 	}

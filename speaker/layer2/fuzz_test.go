@@ -66,7 +66,7 @@ func resummed(frame []byte) []byte {
 
 // newFilterVM returns the filter for one address.
 func newFilterVM(f *testing.F, family family, a netip.Addr) *bpf.VM {
-	vm, err := bpf.NewVM(family.filter([]netip.Addr{a}, maxProgram))
+	vm, err := bpf.NewVM(family.filter([]netip.Addr{a}, nil, maxProgram))
 	if err != nil {
 		f.Fatal(err)
 	}

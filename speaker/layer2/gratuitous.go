@@ -14,6 +14,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// refreshGrain is how far apart slow repetitions are at least that are not sent together, so that many addresses do not
+// wake this process all the time.
+const refreshGrain = time.Second
+
 // gratuitous sends the frames that announce an address without being asked: when it is new, some times again, and then
 // slowly for as long as it is announced; and the few that conflicts ask for. All of them share one rate limit. Its
 // goroutine owns the queues.
@@ -25,6 +29,7 @@ type gratuitous struct {
 	pulse   *pulse
 	added   chan []*sending
 	single  chan []single
+	started time.Time
 	asked   atomic.Bool // an address was asked for while it was to be announced first
 
 	mu sync.Mutex // held while frames are sent
@@ -77,6 +82,7 @@ func newGratuitous(c Config, p *pulse, random func() float64) *gratuitous {
 		pulse:   p,
 		added:   make(chan []*sending),
 		single:  make(chan []single),
+		started: time.Now(),
 	}
 	if c.RefreshEvery > 0 {
 		g.refresh = func() time.Duration { return time.Duration(float64(c.RefreshEvery) * (0.75 + random()/2)) }
@@ -240,11 +246,16 @@ func (g *gratuitous) reschedule(q *queues, s *sending, err error) {
 	case s.left > 0:
 		s.due = time.Now().Add(g.every)
 	case g.refresh != nil:
-		s.due = time.Now().Add(g.refresh())
+		s.due = g.grained(time.Now().Add(g.refresh()))
 	default:
 		return
 	}
 	heap.Push(&q.later, s)
+}
+
+// grained puts a time off to when others are due as well.
+func (g *gratuitous) grained(t time.Time) time.Time {
+	return g.started.Add((t.Sub(g.started) + refreshGrain - 1).Truncate(refreshGrain))
 }
 
 // size is how many frames are to be sent for j.

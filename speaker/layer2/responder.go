@@ -170,14 +170,18 @@ func (r *responder) refilter() error {
 }
 
 func (r *responder) setFilter(t targets) error {
-	return r.family.attach(r.concerning(t), r.conn.SetBPF)
+	return r.attach(t, r.conn.SetBPF)
 }
 
-// concerning returns the addresses that frames are let through for: t and what is watched.
-func (r *responder) concerning(t targets) []netip.Addr {
-	out := slices.Collect(maps.Keys(t))
+// attach gives set the filter for t and what is watched.
+func (r *responder) attach(t targets, set func([]bpf.RawInstruction) error) error {
+	return r.family.attach(slices.Collect(maps.Keys(t)), r.onlyWatched(t), set)
+}
+
+// onlyWatched returns the addresses beside t that requests are let through for.
+func (r *responder) onlyWatched(t targets) (out []netip.Addr) {
 	if r.resting {
-		return out
+		return nil
 	}
 	for a := range *r.watched.Load() {
 		if _, ok := t[a]; !ok && familyOf(a) == r.family {

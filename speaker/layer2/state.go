@@ -216,7 +216,7 @@ func (s *state) newEntry(address netip.Addr, r *responder) *entry {
 
 // open starts a responder.
 func (s *state) open(r *responder) error {
-	err := r.family.attach(r.concerning(*r.targets.Load()), func(filter []bpf.RawInstruction) (err error) {
+	err := r.attach(*r.targets.Load(), func(filter []bpf.RawInstruction) (err error) {
 		r.conn, err = s.listen(r.link, r.family, filter)
 		return err
 	})
