@@ -20,6 +20,8 @@ const (
 	idleTime     = time.Minute
 	// repeats is longer than a speaker repeats its gratuitous announcements.
 	repeats = 8 * time.Second
+	// quietFor is how long nothing is written before a cluster idles.
+	quietFor = 5 * time.Second
 )
 
 // idle creates a thousand Services, waits until each is announced, and then looks at what the processes use and write
@@ -44,7 +46,7 @@ func idle(m *measurement) {
 		return err
 	})
 	time.Sleep(repeats)
-	lab.settle(m.ctx)
+	m.during("what was announced is written down", func() error { return lab.awaitNoWrites(m.ctx) })
 
 	processes := []*cluster.Process{lab.controller, lab.speakers[0], lab.speakers[1]}
 	fmt.Fprintf(os.Stderr, "  the cluster idles for %s\n", idleTime)
@@ -68,16 +70,41 @@ func idle(m *measurement) {
 		m.value(p.Name+"-resident", "MiB", fmt.Sprintf("%s: resident (%s without its file)", names[i], mib(anonymous)), float64(after[i].Resident)/(1<<20), mib(after[i].Resident), resident)
 		m.value(p.Name+"-cpu", "%core", names[i]+": share of a core", share, fmt.Sprintf("%.2f %%", share), cpu)
 	}
-	leases, others := counts{}, counts{}
-	for what, n := range requestsAfter.since(requests).writes() {
+	leases, others := requestsAfter.since(requests).writes().leases()
+	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
+	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
+}
+
+// awaitNoWrites waits until nothing was written to the API server for some seconds, but leases.
+func (l *installation) awaitNoWrites(ctx context.Context) error {
+	last, since := -1.0, time.Now()
+	return cluster.Eventually(ctx, 3*time.Minute, func() error {
+		text, err := l.Kubectl(ctx, "", "get", "--raw", "/metrics")
+		if err != nil {
+			return err
+		}
+		_, others := parseCounts(text, "apiserver_request_total").writes().leases()
+		if n := others.sum(); n != last {
+			last, since = n, time.Now()
+		}
+		if quiet := time.Since(since); quiet < quietFor {
+			return fmt.Errorf("there were writes %s ago", quiet)
+		}
+		return nil
+	})
+}
+
+// leases tells writes of leases from others.
+func (c counts) leases() (leases, others counts) {
+	leases, others = counts{}, counts{}
+	for what, n := range c {
 		if strings.HasSuffix(what, " leases") {
 			leases[what] = n
 		} else {
 			others[what] = n
 		}
 	}
-	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
-	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
+	return leases, others
 }
 
 // comeAll creates the Services and waits until each is announced.

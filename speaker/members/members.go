@@ -28,7 +28,7 @@ const KeySize = 32
 const (
 	probeInterval  = 200 * time.Millisecond
 	probeTimeout   = 100 * time.Millisecond
-	gossipInterval = 50 * time.Millisecond
+	gossipInterval = 100 * time.Millisecond
 	suspicionMult  = 3
 	tcpTimeout     = time.Second
 	// rejoinInterval is how often members that are not seen alive are asked to join again.
