@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -82,10 +84,12 @@ func (d *Dummy) Addresses() ([]netip.Addr, error) {
 	return out, nil
 }
 
+// addressMessage describes an address whose scope is this host: the kernel does not choose it for the packets that it sends
+// or masquerades, but for those to the address itself.
 func addressMessage(a netip.Addr, index uint32) *rtnetlink.AddressMessage {
 	ip := net.IP(a.AsSlice())
 	m := &rtnetlink.AddressMessage{
-		Family: unix.AF_INET, PrefixLength: uint8(a.BitLen()), Scope: unix.RT_SCOPE_UNIVERSE, Index: index,
+		Family: unix.AF_INET, PrefixLength: uint8(a.BitLen()), Scope: unix.RT_SCOPE_HOST, Index: index,
 		Attributes: &rtnetlink.AddressAttributes{Address: ip, Local: ip, Flags: unix.IFA_F_PERMANENT},
 	}
 	if a.Is6() {
@@ -101,10 +105,28 @@ func (d *Dummy) Add(a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if err := d.conn.Address.New(addressMessage(a, index)); err != nil && !errors.Is(err, fs.ErrExist) {
+	flags := netlink.Request | netlink.Create | netlink.Acknowledge | netlink.Excl
+	if _, err := d.conn.Execute(unpreferred{addressMessage(a, index)}, unix.RTM_NEWADDR, flags); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
+}
+
+// unpreferred gives an IPv6 address, which has no scope of this host, a preferred lifetime of 0, to the same end
+// (RFC 4862, section 5.5.4). The library reads lifetimes and does not write them.
+type unpreferred struct{ *rtnetlink.AddressMessage }
+
+// MarshalBinary adds struct ifa_cacheinfo: preferred and valid lifetime, and two times that do not count.
+func (u unpreferred) MarshalBinary() ([]byte, error) {
+	b, err := u.AddressMessage.MarshalBinary()
+	if err != nil || u.Family != unix.AF_INET6 {
+		return b, err
+	}
+	const forever = 0xffffffff
+	info := make([]byte, 16)
+	binary.NativeEndian.PutUint32(info[4:], forever)
+	lifetimes, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.IFA_CACHEINFO, Data: info}})
+	return append(b, lifetimes...), err
 }
 
 // Remove takes an address off.

@@ -481,6 +481,7 @@ func (p *Programmer) Cleanup() error {
 		return err
 	}
 	errs := p.prune(nil)
+	p.known, p.want = false, plan.Plan{}
 	return errors.Join(append(errs, p.Device.Delete(), p.Filter.Delete())...)
 }
 

@@ -100,12 +100,18 @@ func (b *builder) serveFront(e *backend, f front) {
 			filter.Closed = append(filter.Closed, f.Ports)
 		}
 	}
-	if f.kind == loadBalancer && len(e.job.SourceRanges) > 0 {
-		filter.Guarded = append(filter.Guarded, f.Ports)
-		for _, from := range e.job.SourceRanges {
-			if from.Addr().Is6() == e.v6 {
-				filter.Allowed = append(filter.Allowed, Allowed{f.Ports, from})
-			}
+	if f.kind == loadBalancer {
+		b.guard(e, f)
+	}
+}
+
+// guard lets only the Service's source ranges through. A family in which it has none is open to all.
+func (b *builder) guard(e *backend, f front) {
+	filter := &b.plan.Filter
+	for _, from := range e.job.SourceRanges {
+		if from.Addr().Is6() == e.v6 {
+			filter.Guarded = append(filter.Guarded, f.Ports)
+			filter.Allowed = append(filter.Allowed, Allowed{f.Ports, from})
 		}
 	}
 }

@@ -1,0 +1,289 @@
+//go:build vm
+
+package ipvs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/internal/netnstest"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/ipvs/kernel"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+	"github.com/fairlead-lb/fairlead/speaker/layer2"
+	speakerplan "github.com/fairlead-lb/fairlead/speaker/plan"
+)
+
+// start runs a programmer on a node until stop is called.
+func (l *lab) start(node string, view plan.View) (stop func()) {
+	l.t.Helper()
+	n := l.nodes[node]
+	p := &Programmer{Log: slog.New(slog.NewTextHandler(l.t.Output(), nil)), Node: node, Kernel: n.kernel, Dirty: make(chan struct{}),
+		View: func(plan.Local) (plan.View, bool) { return view, true }}
+	ctx, cancel := context.WithCancel(l.t.Context())
+	done := make(chan error)
+	go n.Do(func() { done <- p.Run(ctx) })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			l.t.Error(err)
+		}
+	})
+	netnstest.Eventually(l.t, 10*time.Second, func() error {
+		if r := p.Report(); !r.Ready {
+			return fmt.Errorf("not ready: %v", r.Problems)
+		}
+		return nil
+	})
+	return stop
+}
+
+// repair: what others take away is there again within 2 s, whatever it is.
+func repair(l *lab) {
+	t := l.t
+	defer l.start("a", l.view("a", l.service("pod1")))()
+	for _, damage := range []string{
+		"ipvsadm -C", "nft flush ruleset", "nft delete table ip6 fairlead", "ip addr del 192.0.2.1/32 dev dummy-fairlead",
+		"ipvsadm -d -t 192.0.2.1:80 -r 10.244.0.1:8080", "sysctl -w net.ipv4.vs.conntrack=0", "ip link del dummy-fairlead",
+		"nft flush chain ip fairlead postrouting",
+	} {
+		l.answers(l.client, "tcp", web4, 1, "10.0.0.1")
+		f := strings.Fields(damage)
+		l.nodes["a"].Command(t, f[0], f[1:]...)
+		began := time.Now()
+		limit := 2 * time.Second
+		if strings.HasPrefix(damage, "ipvsadm -d") {
+			limit = 35 * time.Second // real servers are looked at in turn
+		}
+		for {
+			err := errors.Join(l.quick(web4, "10.0.0.1"), l.quick(web6, "fd00:a::1"))
+			took := time.Since(began)
+			if err == nil {
+				t.Logf("%s: answered %s later", damage, took.Round(time.Millisecond))
+				break
+			}
+			if took > limit {
+				t.Fatalf("%s: after %s still %v", damage, took, err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// quick asks once, without waiting for a client that tries again.
+func (l *lab) quick(to, source string) error {
+	f, err := l.client.open("tcp", to, "", 300*time.Millisecond)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	if f.source != source {
+		return fmt.Errorf("%s sees the client as %s, want %s", to, f.source, source)
+	}
+	return nil
+}
+
+// restart: a programmer that stops, and another one that starts, disturb no connection and no request.
+func restart(l *lab) {
+	t := l.t
+	a := l.nodes["a"]
+	view := l.view("a", l.service("pod1", "pod2", "pod3"))
+	stop := l.start("a", view)
+	defer func() { stop() }()
+	var flows []*flow
+	for _, to := range []string{web4, web6, web4, web6} {
+		f, err := l.client.open("tcp", to, "", patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		flows = append(flows, f)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asked := 0
+	asking.Go(func() {
+		for ; ctx.Err() == nil; asked++ {
+			if _, _, err := l.client.ask("tcp", web4); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	stop()
+	if err := a.kernel.Close(); err != nil {
+		t.Error(err)
+	}
+	a.kernel = &kernel.Node{Log: a.kernel.Log, State: a.kernel.State}
+	stop = l.start("a", view)
+	time.Sleep(1500 * time.Millisecond) // and a check
+	cancel()
+	asking.Wait()
+	t.Logf("%d requests meanwhile", asked)
+	for _, f := range flows {
+		pod := f.pod
+		if err := f.send(patience); err != nil || f.pod != pod {
+			t.Errorf("a connection to %s: %v, now %s", pod, err, f.pod)
+		}
+	}
+}
+
+// cleanup: the node is as it was found.
+func cleanup(l *lab) {
+	t := l.t
+	a := l.nodes["a"]
+	var err error
+	a.Do(func() { err = a.kernel.Cleanup(t.Context()) }) // the lab's
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func() string {
+		return a.Command(t, "sh", "-c", `ipvsadm -Sn; nft list ruleset; /sbin/ip -br addr | sort
+			cd /proc/sys/net/ipv4; for f in vs/expire_nodest_conn vs/expire_quiescent_template conf/*/arp_announce ip_local_reserved_ports; do echo $f $(cat $f); done`)
+	}
+	a.Command(t, "ipvsadm", "-A", "-t", "203.0.113.1:80", "-s", "rr")
+	a.Command(t, "nft", "add", "table", "ip", "theirs")
+	before := state()
+	v := l.view("a", l.service("pod1", "pod3"))
+	v.Reserved = []portrange.Range{{First: 33000, Last: 33999}}
+	l.apply("a", v)
+	during := state()
+	for _, want := range []string{"192.0.2.1:80", "conf/eth0/arp_announce 2", "conf/all/arp_announce 0", "expire_nodest_conn 1", "ports 33000-33999"} {
+		if !strings.Contains(during, want) {
+			t.Errorf("while it runs there is no %q:\n%s", want, during)
+		}
+	}
+	// Another process cleans up.
+	if err := a.kernel.Close(); err != nil {
+		t.Error(err)
+	}
+	a.kernel = &kernel.Node{Log: a.kernel.Log, State: a.kernel.State}
+	a.Do(func() { err = a.kernel.Cleanup(t.Context()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := state(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if got := a.Command(t, "sysctl", "-n", "net.ipv4.ip_forward", "net.ipv4.vs.conntrack"); got != "1\n1\n" {
+		t.Errorf("ip_forward and vs.conntrack are %q: others may have come to rely on them", got)
+	}
+}
+
+// oneAnswer: three nodes have an address of the segment; only the one whose speaker announces it answers for it, and no frame
+// of another one carries it as the sender, not even where that one's answers leave by the segment.
+func oneAnswer(l *lab) {
+	t := l.t
+	vip := netip.MustParseAddr("10.0.0.100")
+	s := l.service("pod1", "pod2", "pod3")
+	s.LoadBalancer = []netip.Addr{vip}
+	senders := l.watchARP(vip)
+	l.program(s)
+	if _, err := l.client.Try("ping", "-c1", "-W1", vip.String()); err == nil {
+		t.Fatal("somebody answers though nobody announces")
+	}
+	if got := senders(); len(got) > 0 {
+		t.Fatalf("ARP frames with the address come from %v", got)
+	}
+
+	link := l.linkOf("a")
+	var announcer *layer2.Announcer
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go l.nodes["a"].Do(func() {
+		announcer = layer2.New(layer2.Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		go func() {
+			if err := announcer.Apply(ctx, []speakerplan.Announcement{{Address: vip, Link: link}}); err != nil {
+				t.Error(err)
+			}
+		}()
+		done <- announcer.Run(ctx)
+	})
+	defer func() { stop(); <-done }()
+	to := netip.AddrPortFrom(vip, 80).String()
+	l.answers(l.client, "tcp", to, 3, "10.0.0.1")
+	if got := l.client.Command(t, "ip", "neigh", "show", vip.String()); !strings.Contains(got, link.HardwareAddr().String()) {
+		t.Errorf("the client's neighbor is %s, want %s", got, link.HardwareAddr())
+	}
+
+	// Others serve it too: for their own processes and pods, and for who sends them packets all the same.
+	for _, name := range []string{"b", "c"} {
+		n := l.nodes[name]
+		l.answers(n, "tcp", to, 2, "")
+		mac := l.linkOf(name).HardwareAddr()
+		l.client.Command(t, "ip", "neigh", "replace", vip.String(), "lladdr", mac.String(), "dev", "eth0")
+		n.Command(t, "ip", "neigh", "flush", "dev", "eth0")
+		l.answers(l.client, "tcp", to, 2, n.v4.String())
+	}
+	l.answers(l.pods["pod3"], "tcp", to, 2, "")
+	if got := senders(); len(got) != 1 || got["a"] == 0 {
+		t.Errorf("ARP frames with the address as their sender come from %v, want node a alone", got)
+	}
+}
+
+func (l *lab) linkOf(node string) speakerplan.Link {
+	l.t.Helper()
+	var i *net.Interface
+	var err error
+	l.nodes[node].Do(func() { i, err = net.InterfaceByName("eth0") })
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return speakerplan.Link{Index: i.Index, Name: i.Name, MAC: [6]byte(i.HardwareAddr)}
+}
+
+// watchARP watches the nodes' ports of the switch, and returns what counts the frames of each node whose sender is the
+// address.
+func (l *lab) watchARP(address netip.Addr) (senders func() map[string]int) {
+	const sourceOffset, typeOffset, senderOffset = 6, 12, 14 + 14 // Ethernet's header, and RFC 826
+	var mu sync.Mutex
+	count := map[string]int{}
+	for name := range l.nodes {
+		link := l.linkOf(name)
+		var c *packet.Conn
+		var err error
+		l.swtch.Do(func() {
+			var port *net.Interface
+			if port, err = net.InterfaceByName("to-" + name); err == nil {
+				c, err = packet.Listen(port, packet.Raw, unix.ETH_P_ALL, nil) // all, or the bridge has it first
+			}
+		})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.t.Cleanup(func() { c.Close() })
+		go func() {
+			frame := make([]byte, 2048)
+			for {
+				n, _, err := c.ReadFrom(frame)
+				if err != nil {
+					return
+				}
+				if n >= senderOffset+4 && [6]byte(frame[sourceOffset:typeOffset]) == link.MAC && binary.BigEndian.Uint16(frame[typeOffset:]) == unix.ETH_P_ARP && netip.AddrFrom4([4]byte(frame[senderOffset:senderOffset+4])) == address {
+					mu.Lock()
+					count[name]++
+					mu.Unlock()
+				}
+			}
+		}()
+	}
+	return func() map[string]int {
+		mu.Lock()
+		defer mu.Unlock()
+		out := map[string]int{}
+		for k, v := range count {
+			out[k] = v
+		}
+		return out
+	}
+}

@@ -1,0 +1,290 @@
+//go:build vm
+
+package ipvs
+
+import (
+	"net/netip"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+// TestTraffic sends packets through what the kernel was made to hold.
+func TestTraffic(t *testing.T) {
+	if out, err := exec.Command("modprobe", "ip_vs").CombinedOutput(); err != nil {
+		t.Fatalf("modprobe ip_vs: %v\n%s", err, out)
+	}
+	l := newLab(t)
+	for _, c := range trafficCases() {
+		t.Run(c.name, func(t *testing.T) {
+			began := time.Now()
+			l.t = t
+			c.run(l)
+			l.t = t
+			l.program()
+			l.via("a")
+			t.Logf("took %s", time.Since(began).Round(10*time.Millisecond))
+		})
+	}
+}
+
+type trafficCase struct {
+	name string
+	run  func(*lab)
+}
+
+// both calls f with each family's addresses: of the VIP with the ports 80 and 53, and of node a.
+func both(l *lab, f func(web, dns, node string)) {
+	f(web4, dns4, l.nodes["a"].v4.String())
+	f(web6, dns6, l.nodes["a"].v6.String())
+}
+
+func trafficCases() []trafficCase {
+	return []trafficCase{
+		{"every pod answers by TCP and UDP, IPv4 and IPv6, and sees the node", func(l *lab) {
+			l.program(l.service("pod1", "pod2", "pod3"))
+			both(l, func(web, dns, node string) {
+				for network, to := range map[string]string{"tcp": web, "udp": dns} {
+					if got := l.answers(l.client, network, to, 6, node); len(got) != 3 {
+						l.t.Errorf("%s: only %v answer", to, got)
+					}
+				}
+			})
+		}},
+		{"an address that is nearer to the pods than the node's is not taken for masquerading", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.LoadBalancer = []netip.Addr{netip.MustParseAddr("fd00:244::ff"), netip.MustParseAddr("10.244.0.255")}
+			l.program(s)
+			l.client.Lines(l.t, "ip -6 route replace fd00:244::ff via fd00:a::1\nip route replace 10.244.0.255 via 10.0.0.1")
+			l.answers(l.client, "tcp", "[fd00:244::ff]:80", 2, "fd00:a::1")
+			l.answers(l.client, "tcp", "10.244.0.255:80", 2, "10.0.0.1")
+		}},
+		{"pods and host processes reach the address, and a pod itself", func(l *lab) {
+			l.program(l.service("pod1"))
+			both(l, func(web, dns, node string) {
+				for _, h := range []*host{l.pods["pod1"], l.pods["pod2"], l.pods["pod3"], l.nodes["a"], l.nodes["b"], l.nodes["c"]} {
+					l.answers(h, "tcp", web, 1, "")
+					l.answers(h, "udp", dns, 1, "")
+				}
+			})
+		}},
+		{"a client keeps its pod", func(l *lab) {
+			s := l.service("pod1", "pod2", "pod3")
+			s.Affinity = time.Hour
+			l.program(s)
+			both(l, func(web, _, _ string) {
+				if got := l.answers(l.client, "tcp", web, 6, ""); len(got) != 1 {
+					l.t.Errorf("%s: %v answer", web, got)
+				}
+			})
+		}},
+		{"externalTrafficPolicy Local", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.ExternalLocal = true
+			l.program(s)
+			outside := map[bool]string{false: l.client.v4.String(), true: l.client.v6.String()}
+			both(l, func(web, dns, _ string) {
+				source := outside[netip.MustParseAddrPort(web).Addr().Is6()]
+				for network, to := range map[string]string{"tcp": web, "udp": dns} {
+					if got := l.answers(l.client, network, to, 4, source); got["pod1"] != 4 {
+						l.t.Errorf("an outside client is answered by %v", got)
+					}
+					for _, inside := range []*host{l.pods["pod2"], l.nodes["a"], l.nodes["c"]} {
+						if got := l.answers(inside, network, to, 4, ""); len(got) != 2 {
+							l.t.Errorf("%s is answered by %v", inside.name, got)
+						}
+					}
+				}
+			})
+			l.via("c") // where none of the pods is
+			both(l, func(web, dns, _ string) {
+				l.silent(l.client, "tcp", web, "")
+				l.silent(l.client, "udp", dns, "")
+			})
+		}},
+		{"loadBalancerSourceRanges", func(l *lab) {
+			l.client.Lines(l.t, "ip addr replace 10.0.0.251/24 dev eth0")
+			s := l.service("pod1")
+			s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("10.0.0.248/31"), netip.MustParsePrefix("10.0.0.250/32")}
+			l.program(s)
+			l.answers(l.client, "tcp", web4, 2, "")
+			l.answers(l.client, "udp", dns4, 2, "")
+			l.silent(l.client, "tcp", web4, "10.0.0.251:0")
+			l.silent(l.client, "udp", dns4, "10.0.0.251:0")
+			// No range is of IPv6, so that is open, as kube-proxy has it.
+			l.answers(l.client, "tcp", web6, 2, "")
+		}},
+		{"port ranges: first, middle and last port, none outside, and one pod for a client", func(l *lab) {
+			s := l.service("pod1", "pod2", "pod3")
+			s.Ranges, s.Affinity = "10000-20000/UDP,10000-20000/TCP", time.Hour
+			l.program(s)
+			both(l, func(web, _, node string) {
+				vip := netip.MustParseAddrPort(web).Addr()
+				pods := map[string]bool{}
+				for _, port := range []uint16{10000, 15000, 20000} {
+					for _, network := range []string{"tcp", "udp"} {
+						for pod := range l.answers(l.client, network, netip.AddrPortFrom(vip, port).String(), 2, node) {
+							pods[pod] = true
+						}
+					}
+				}
+				if len(pods) != 1 {
+					l.t.Errorf("a client with affinity is answered by %v", pods)
+				}
+				l.refused(l.client, "tcp", netip.AddrPortFrom(vip, 21000).String())
+				l.refused(l.client, "udp", netip.AddrPortFrom(vip, 21000).String())
+			})
+		}},
+		{"node ports of a range, and the node's own connections from such a port", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			for name := range l.nodes {
+				v := l.view(name, s)
+				v.Services[0].NodePorts = []plan.NodePort{{Name: "web", Port: 33333, Addresses: v.Addresses}, {Name: "dns", Port: 33333, Addresses: v.Addresses}}
+				l.apply(name, v)
+			}
+			for _, n := range l.nodes {
+				for _, a := range []netip.Addr{n.v4, n.v6} {
+					to := netip.AddrPortFrom(a, 33333).String()
+					for _, network := range []string{"tcp", "udp"} {
+						if got := l.answers(l.client, network, to, 4, a.String()); len(got) != 2 {
+							l.t.Errorf("%s is answered by %v", to, got)
+						}
+						l.answers(n, network, to, 1, "")
+						l.answers(l.pods["pod1"], network, to, 1, "")
+					}
+				}
+			}
+			l.client.serve(l.t, 9999)
+			a := l.nodes["a"]
+			for _, network := range []string{"tcp", "udp"} {
+				f, err := a.open(network, netip.AddrPortFrom(l.client.v4, 9999).String(), netip.AddrPortFrom(a.v4, 33333).String(), patience)
+				if err != nil {
+					l.t.Fatalf("the node's own connection from the port by %s: %v", network, err)
+				}
+				if f.pod != "client" {
+					l.t.Errorf("it is answered by %s", f.pod)
+				}
+				f.Close()
+			}
+		}},
+		{"only the ports of Services answer, and pings", func(l *lab) {
+			a := l.nodes["a"]
+			a.serve(l.t, 2222) // on all addresses of the node
+			v := l.view("a", l.service("pod1"))
+			l.apply("a", v)
+			for _, vip := range []string{vip4, vip6} {
+				to := netip.AddrPortFrom(netip.MustParseAddr(vip), 2222).String()
+				l.refused(l.client, "tcp", to)
+				l.refused(l.client, "udp", to)
+				if out, err := l.client.Try("ping", "-c1", "-W1", vip); err == nil {
+					l.t.Errorf("%s answers pings:\n%s", vip, out)
+				}
+			}
+			if pod, _, err := l.client.ask("tcp", netip.AddrPortFrom(a.v4, 2222).String()); pod != "a" {
+				l.t.Errorf("the node itself: %v", err)
+			}
+			v.Ping = true
+			l.apply("a", v)
+			for _, vip := range []string{vip4, vip6} {
+				l.client.Command(l.t, "ping", "-c1", "-W2", vip)
+			}
+		}},
+		{"a Service served whole", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.LoadBalancer = nil
+			s.ClusterIPs = []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00:96::10")}
+			s.Ports[0].NodePort = 30080
+			l.program(s)
+			for i, ip := range s.ClusterIPs {
+				to := netip.AddrPortFrom(ip, 80).String()
+				source := []string{l.pods["pod2"].v4.String(), l.pods["pod2"].v6.String()}[i]
+				if got := l.answers(l.pods["pod2"], "tcp", to, 4, source); len(got) != 2 { // as a pod sees pods
+					l.t.Errorf("%s is answered by %v", to, got)
+				}
+				l.answers(l.pods["pod1"], "tcp", to, 4, "") // itself too
+				l.answers(l.nodes["c"], "tcp", to, 2, "")
+			}
+			l.answers(l.client, "tcp", "10.0.0.1:30080", 2, "10.0.0.1")
+			l.answers(l.client, "tcp", "[fd00:a::3]:30080", 2, "fd00:a::3")
+		}},
+		{"ipvsadm shows what users of IPVS know", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.ClusterIPs, s.Ports[0].NodePort = []netip.Addr{netip.MustParseAddr("10.96.0.10")}, 30080
+			s.Scheduler, s.Affinity, s.Weights = "mh,port", 3*time.Hour, "b=2"
+			l.apply("a", l.view("a", s))
+			const want = `
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+TCP  10.0.0.1:30080 mh (mh-fallback,mh-port) persistent 10800
+  -> 10.244.0.1:8080              Masq    1      0          0
+  -> 10.244.0.3:8080              Masq    2      0          0
+TCP  10.96.0.10:80 mh (mh-fallback,mh-port) persistent 10800
+  -> 10.244.0.1:8080              Masq    1      0          0
+  -> 10.244.0.3:8080              Masq    2      0          0
+TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
+  -> 10.244.0.1:8080              Masq    1      0          0
+  -> 10.244.0.3:8080              Masq    2      0          0
+`
+			got := l.nodes["a"].Command(l.t, "sh", "-c", "ipvsadm -Ln -t 10.0.0.1:30080; ipvsadm -Ln -t 10.96.0.10:80 | tail -n3; ipvsadm -Ln -t 192.0.2.1:80 | tail -n3")
+			got = regexp.MustCompile(` +\n`).ReplaceAllString(got, "\n")
+			if strings.TrimSpace(got) != strings.TrimSpace(want) {
+				l.t.Errorf("ipvsadm -Ln shows\n%swant%s", got, want)
+			}
+			if got := strings.Count(l.nodes["a"].Command(l.t, "ipvsadm", "-Ln"), "persistent 10800"); got != 8 {
+				l.t.Errorf("there are %d virtual servers, want 3 of TCP and 2 of UDP for IPv4, and 3 for IPv6", got)
+			}
+		}},
+		{"a server that goes keeps its TCP connections and loses its UDP flows", func(l *lab) {
+			l.program(l.service("pod1", "pod2"))
+			var flows []*flow
+			for range 8 {
+				f, err := l.client.open("tcp", web4, "", patience)
+				if err != nil {
+					l.t.Fatal(err)
+				}
+				flows = append(flows, f)
+			}
+			udp := map[string]*flow{}
+			for i := 0; len(udp) < 2 && i < 8; i++ {
+				f, err := l.client.open("udp", dns4, "", patience)
+				if err != nil {
+					l.t.Fatal(err)
+				}
+				udp[f.pod] = f
+			}
+			l.program(l.service("pod2"))
+			for range 3 {
+				for _, f := range flows {
+					pod := f.pod
+					if err := f.send(patience); err != nil || f.pod != pod {
+						l.t.Fatalf("a connection to %s: %v, now %s", pod, err, f.pod)
+					}
+				}
+			}
+			if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod2"] != 4 {
+				l.t.Errorf("new connections are answered by %v", got)
+			}
+			f := udp["pod1"]
+			began := time.Now()
+			for f.pod == "pod1" && time.Since(began) < patience {
+				if err := f.send(unanswered); err == nil && f.pod == "pod1" {
+					l.t.Fatal("a UDP flow still reaches the server that is gone")
+				}
+			}
+			if f.pod != "pod2" {
+				l.t.Error("a UDP flow of a server that is gone finds no other")
+			}
+			for _, f := range flows {
+				f.Close()
+			}
+		}},
+		{"what others take away is repaired within 2 s", repair},
+		{"a restart of the programmer disturbs nothing", restart},
+		{"one node answers ARP, and no other is the sender of a frame with the address", oneAnswer},
+		{"cleanup leaves the node as it was found", cleanup},
+	}
+}
