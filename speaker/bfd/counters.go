@@ -65,16 +65,14 @@ type Packets struct {
 // Packets returns what was counted of each session that runs; nothing when Run has ended, or has not begun when ctx ends.
 func (m *Monitor) Packets(ctx context.Context) map[Path]Packets {
 	out := make(chan map[Path]Packets, 1)
-	select {
-	case m.requests <- request{packets: out}:
-	case <-ctx.Done():
-		return nil
-	case <-m.stopped:
+	if m.submit(ctx, request{packets: out}) != nil {
 		return nil
 	}
 	select {
 	case p := <-out:
 		return p
+	case <-ctx.Done():
+		return nil
 	case <-m.stopped:
 		return nil
 	}

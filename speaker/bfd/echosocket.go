@@ -238,8 +238,7 @@ func (s *sockets) sendBack(d datagram, hopLimit int) error {
 		return errors.New("the echo port is not open")
 	}
 	control := ipv6.ControlMessage{Src: d.destination.AsSlice(), IfIndex: d.index, HopLimit: hopLimit}
-	_, err := unix.SendmsgN(fd, d.payload, control.Marshal(), sockaddr(netip.AddrPortFrom(d.source, portEcho), d.index), unix.MSG_DONTWAIT)
-	return os.NewSyscallError("sendmsg", err)
+	return s.envelope.send(fd, d.payload, control.Marshal(), newRawAddress(netip.AddrPortFrom(d.source, portEcho), d.index))
 }
 
 // readEcho takes what a packet socket has.

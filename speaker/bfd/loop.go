@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,9 +38,7 @@ type loop struct {
 	left     bool           // Leave was called
 	told     []chan<- error // of callers of Leave
 	news     bool           // States is to be published
-	readable chan struct{}
-	again    chan struct{}
-	waiting  bool // for readable
+	waiting  bool           // the sockets are armed
 	scratch  []byte
 	inbox    inbox
 }
@@ -51,51 +50,65 @@ func newLoop(m *Monitor) (*loop, error) {
 	}
 	return &loop{
 		Monitor: m, table: newTable(rand.Uint32), sockets: s, leaving: map[*session]struct{}{},
-		tick: mostTick, readable: make(chan struct{}, 1), again: make(chan struct{}, 1),
+		tick: mostTick,
 	}, nil
 }
 
 // run does one round after the other: it waits for a request, a packet, or for the time to do something. Sessions that were
 // taken down on purpose have said so when it ends.
-func (l *loop) run(ctx context.Context) {
+func (l *loop) run(ctx context.Context) error {
 	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = l.sockets.poller.wait(l.readable, l.again)
-	}()
+	var ringer sync.WaitGroup
+	ringer.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			case <-ctx.Done():
+				l.sockets.poller.ring()
+				return
+			case <-l.bell:
+				l.sockets.poller.ring()
+			}
+		}
+	})
 	defer func() {
-		close(l.again)
+		close(ended)
+		ringer.Wait()
 		l.sockets.close()
-		<-ended
 	}()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	done, over := ctx.Done(), false
-	for !over || len(l.leaving) > 0 {
-		l.sleep(timer)
+	for ctx.Err() == nil || len(l.leaving) > 0 {
+		readable, err := l.sockets.poller.wait(l.sleep())
+		if err != nil {
+			return err
+		}
+		l.waiting = l.waiting && !readable
+		l.answer()
+		l.round(time.Now())
+	}
+	return nil
+}
+
+// answer does what callers have asked for.
+func (l *loop) answer() {
+	for {
 		select {
-		case <-done:
-			done, over = nil, true
 		case r := <-l.requests:
 			l.handle(r)
-		case <-l.readable:
-			l.waiting = false
-		case <-timer.C:
+		default:
+			return
 		}
-		l.round(time.Now())
 	}
 }
 
-// sleep sets the timer to when there is something to do. Where that is soon, packets are left to that round; where all
+// sleep returns how long there is nothing to do. Where that is not long, packets are left to that round; where all
 // sessions are Up that is nearly always so, since packets only say that nothing is new and are read before a session is
 // found silent.
-func (l *loop) sleep(timer *time.Timer) {
-	next := l.table.next()
+func (l *loop) sleep() time.Duration {
 	wait := time.Hour
-	if !next.IsZero() {
+	if next := l.table.next(); !next.IsZero() {
 		wait = max(time.Until(next), l.tick)
 	}
-	timer.Reset(wait)
 	patience := l.tick
 	if l.steady {
 		patience = max(patience, l.patience)
@@ -103,8 +116,8 @@ func (l *loop) sleep(timer *time.Timer) {
 	if wait > patience && !l.waiting {
 		l.waiting = true
 		l.sockets.arm()
-		l.again <- struct{}{}
 	}
+	return wait
 }
 
 // round takes what came in, does what is due and sends what there is to send. Packets come first: after a pause of this

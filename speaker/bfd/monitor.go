@@ -5,7 +5,7 @@
 //
 // One goroutine, that of Run, owns everything: the sessions, a queue of what they have to do and when, and a few UDP
 // sockets that they share. What a session does is decided by a machine that knows neither clock nor socket; a table of
-// machines finds the one that a packet belongs to. Another goroutine only waits for packets. No capability is needed,
+// machines finds the one that a packet belongs to. Another goroutine only wakes it for requests. No capability is needed,
 // but for the echo function on IPv4.
 //
 // Authentication and demand mode of our own are not implemented; a neighbor may use demand mode.
@@ -45,6 +45,7 @@ type Config struct {
 type Monitor struct {
 	log      *slog.Logger
 	requests chan request
+	bell     chan struct{} // holds a value when there is a request
 	stopped  chan struct{} // closed when Run ends
 	changed  chan struct{} // holds a value when States is new
 	states   atomic.Pointer[map[Path]State]
@@ -63,7 +64,8 @@ type request struct {
 func New(c Config) *Monitor {
 	m := &Monitor{
 		log:      c.Log,
-		requests: make(chan request),
+		requests: make(chan request, 16),
+		bell:     make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 		changed:  make(chan struct{}, 1),
 		counters: newCounters(),
@@ -80,8 +82,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.run(ctx)
-	return nil
+	return l.run(ctx)
 }
 
 // Apply makes want, the whole wanted set, the sessions that run. New ones are started first. One whose parameters alone
@@ -101,12 +102,8 @@ func (m *Monitor) Leave(ctx context.Context) error {
 func (m *Monitor) ask(ctx context.Context, r request) error {
 	done := make(chan error, 1)
 	r.done = done
-	select {
-	case m.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-m.stopped:
-		return ErrStopped
+	if err := m.submit(ctx, r); err != nil {
+		return err
 	}
 	select {
 	case err := <-done:
@@ -116,6 +113,22 @@ func (m *Monitor) ask(ctx context.Context, r request) error {
 	case <-m.stopped:
 		return ErrStopped
 	}
+}
+
+// submit hands the loop a request.
+func (m *Monitor) submit(ctx context.Context, r request) error {
+	select {
+	case m.requests <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.stopped:
+		return ErrStopped
+	}
+	select {
+	case m.bell <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // States returns what is known of each session that runs. It is shared: the caller does not modify it.

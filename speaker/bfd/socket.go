@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -138,7 +137,7 @@ func bind(fd int, six bool, port uint16) error {
 // destination is where a session's packets go, ready for the kernel.
 type destination struct {
 	sender
-	address unix.Sockaddr
+	address rawAddress
 	control []byte // the local address and the interface, if the session names them
 }
 
@@ -146,23 +145,12 @@ type destination struct {
 func newDestination(p Path, index int) destination {
 	d := destination{
 		sender:  sender{p.Peer.Is6(), p.VRF},
-		address: sockaddr(netip.AddrPortFrom(p.Peer, p.port()), index),
+		address: newRawAddress(netip.AddrPortFrom(p.Peer, p.port()), index),
 	}
 	if p.Local.IsValid() || index != 0 {
 		d.control = packetInfo(d.six, p.Local, index)
 	}
 	return d
-}
-
-func sockaddr(to netip.AddrPort, index int) unix.Sockaddr {
-	if to.Addr().Is6() {
-		a := &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
-		if to.Addr().IsLinkLocalUnicast() {
-			a.ZoneId = uint32(index)
-		}
-		return a
-	}
-	return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 }
 
 // packetInfo is the control message that chooses source and interface; the zero Addr and 0 choose nothing.
@@ -183,26 +171,19 @@ func packetInfo(six bool, source netip.Addr, index int) []byte {
 
 // inbox is what a datagram is read into.
 type inbox struct {
-	payload [maxDatagram]byte
-	control [128]byte
+	payload  [maxDatagram]byte
+	control  [128]byte
+	envelope envelope
 }
 
 // read reads one datagram from a listener's socket; unix.EAGAIN says that there is none.
-//
-// It is not unix.Recvmsg, which makes a second system call for each packet.
 func (b *inbox) read(fd int, l listener) (datagram, error) {
-	n, c, flags, from, err := syscall.Recvmsg(fd, b.payload[:], b.control[:], unix.MSG_DONTWAIT)
+	n, c, err := b.envelope.receive(fd, b.payload[:], b.control[:])
 	if err != nil {
 		return datagram{}, err
 	}
-	d := datagram{port: l.port, vrf: l.vrf, payload: b.payload[:n], ttl: -1}
-	switch from := from.(type) {
-	case *syscall.SockaddrInet4:
-		d.source = netip.AddrFrom4(from.Addr)
-	case *syscall.SockaddrInet6:
-		d.source = netip.AddrFrom16(from.Addr)
-	}
-	if flags&unix.MSG_CTRUNC == 0 {
+	d := datagram{port: l.port, vrf: l.vrf, source: b.envelope.address.address(), payload: b.payload[:n], ttl: -1}
+	if b.envelope.header.Flags&unix.MSG_CTRUNC == 0 {
 		d.readControl(b.control[:c])
 	}
 	return d, nil

@@ -15,6 +15,7 @@ type sockets struct {
 	listening map[int]listener // the same by descriptor
 	senders   map[sender]int
 	echoes    map[int]*echoSocket // by descriptor
+	envelope  envelope
 }
 
 func newSockets() (*sockets, error) {
@@ -120,6 +121,5 @@ func (s *sockets) send(to destination, b []byte) error {
 	if !ok {
 		return os.ErrClosed
 	}
-	_, err := unix.SendmsgN(fd, b, to.control, to.address, unix.MSG_DONTWAIT)
-	return os.NewSyscallError("sendmsg", err)
+	return s.envelope.send(fd, b, to.control, to.address)
 }
