@@ -51,6 +51,16 @@ func (f *Fake) Dump() string {
 	return b.String()
 }
 
+// Count returns how many virtual servers for IPv4 there are.
+func (f *Fake) Count() (n int, err error) {
+	for at := range f.Table {
+		if !at.Is6() {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // List returns all virtual servers.
 func (f *Fake) List() (out []plan.Server, err error) {
 	for _, at := range slices.SortedFunc(maps.Keys(f.Table), plan.Frontend.Compare) {
@@ -140,6 +150,11 @@ type FakeFilter struct{ *Fake }
 // Read returns all elements.
 func (x FakeFilter) Read() ([]Element, bool, error) {
 	return slices.Collect(maps.Keys(x.Sets)), x.HasTable, nil
+}
+
+// State returns a generation that nothing was read at, so that elements are compared.
+func (x FakeFilter) State() (uint32, bool, error) {
+	return 1 + uint32(len(x.Sets)), x.HasTable, nil
 }
 
 // Commit makes one transaction: all of it, or nothing.

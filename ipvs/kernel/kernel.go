@@ -19,6 +19,8 @@ import (
 
 // Servers are the virtual servers of a network namespace, whoever made them.
 type Servers interface {
+	// Count returns how many virtual servers for IPv4 there are, at next to no cost.
+	Count() (int, error)
 	// List returns all of them, without their real servers.
 	List() ([]plan.Server, error)
 	// Reals returns the real servers of one of them.
@@ -71,6 +73,9 @@ type Filter interface {
 	// Read returns the elements of all its sets. intact is false where the table, a chain, a set or a rule is missing or is
 	// not as Commit makes it.
 	Read() (elements []Element, intact bool, err error)
+	// State returns a number that changes with every change of any table, and whether ours are intact but for elements. It
+	// costs next to nothing where the number is the one that it returned before.
+	State() (generation uint32, intact bool, err error)
 	// Commit makes one transaction. rebuild replaces the whole table, which then has the elements of add.
 	Commit(rebuild bool, add, remove []Element) error
 	Delete() error
@@ -94,6 +99,9 @@ type Programmer struct {
 	draining  map[leaving]time.Time // until when
 	want      plan.Plan
 	next      int // the virtual server whose real servers are checked next
+	checks    int
+	elsewhere int    // how many virtual servers for IPv4 are others'
+	read      uint32 // the generation at which the elements were seen to be as they should be; 0: none
 }
 
 // leaving is a real server that gets no new connections and goes when those that it has are gone.
@@ -112,8 +120,9 @@ func (p *Programmer) now() time.Time {
 // Apply makes the kernel hold the plan: new servers, then the filter and the addresses that bring packets to them; what is
 // no longer wanted goes in the reverse order. It goes on past what fails, and may be called again with the same plan.
 func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
+	last, first := p.want, !p.known
 	p.want, p.failed = want, plan.Failed{}
-	if !p.known {
+	if first {
 		if err := p.observe(); err != nil {
 			p.failed.Filter = true // for all we know
 			return err
@@ -126,13 +135,18 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		}
 		return err == nil
 	}
-	rules := elements(&want)
-	recorded := slices.Collect(maps.Keys(p.servers))
-	for i := range want.Servers {
-		recorded = append(recorded, want.Servers[i].Frontend)
+	// Where nothing but real servers and settings changes, neither packets nor the record meet other elements.
+	same := !first && p.elements != nil && last.Filter.Equal(&want.Filter) && slices.Equal(last.Addresses, want.Addresses) && p.records(&want)
+	var rules []Element
+	var recorded []plan.Frontend
+	if !same {
+		rules, recorded = elements(&want), slices.Collect(maps.Keys(p.servers))
+		for i := range want.Servers {
+			recorded = append(recorded, want.Servers[i].Frontend)
+		}
+		// The record comes before what it records.
+		try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), record(recorded))))
 	}
-	// The record comes before what it records.
-	try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), record(recorded))))
 	for i := range want.Servers {
 		if ctx.Err() != nil {
 			p.known = false
@@ -143,7 +157,9 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 			p.failed.Servers = append(p.failed.Servers, want.Servers[i].Frontend)
 		}
 	}
-	p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
+	if !same {
+		p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
+	}
 	add, remove := diff.Sets(want.Addresses, p.addresses)
 	for _, a := range add {
 		if try("binding "+a.String(), p.Device.Add(a)) {
@@ -158,11 +174,26 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		}
 	}
 	errs = append(errs, p.prune(want.Servers)...)
-	try("recording virtual servers", p.commit(slices.Concat(rules, record(slices.Collect(maps.Keys(p.servers))))))
+	if !same {
+		try("recording virtual servers", p.commit(slices.Concat(rules, record(slices.Collect(maps.Keys(p.servers))))))
+	}
 	if len(errs) > 0 {
 		p.known = false
 	}
 	return errors.Join(errs...)
+}
+
+// records says whether the virtual servers of a plan are those that there are.
+func (p *Programmer) records(want *plan.Plan) bool {
+	if len(p.servers) != len(want.Servers) {
+		return false
+	}
+	for i := range want.Servers {
+		if _, ok := p.servers[want.Servers[i].Frontend]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // Failed returns what of the last plan the kernel does not hold, as far as the last Apply or Check knows.
@@ -193,9 +224,13 @@ func (p *Programmer) observe() error {
 		return fmt.Errorf("listing virtual servers: %w", err)
 	}
 	p.servers, p.foreign = make(map[plan.Frontend]plan.Server, len(list)), map[plan.Frontend]bool{}
+	p.elsewhere = 0
 	for _, s := range list {
 		if !ours[s.Frontend] {
 			p.foreign[s.Frontend] = true
+			if !s.Is6() {
+				p.elsewhere++
+			}
 			continue
 		}
 		reals, err := p.Servers.Reals(s.Frontend)
@@ -398,65 +433,122 @@ func (p *Programmer) setReal(f plan.Frontend, r plan.Real) {
 	p.servers[f] = s
 }
 
-// checkRounds is in how many calls of Check the real servers of all virtual servers are looked at.
-const checkRounds = 30
+const (
+	// checkRounds is in how many calls of Check the real servers of all virtual servers are looked at.
+	checkRounds = 60
+	// fullRounds is in how many calls all virtual servers are listed, and all elements read where any table changed. In
+	// between, their number, one of IPv6, and the rules are looked at: enough to notice that somebody emptied a table.
+	fullRounds = 10
+)
 
-// Check compares the kernel with what it was made to hold, and repairs what somebody else changed. It looks at all virtual
-// servers, addresses and rules, and at the real servers of a part of them, another one every time; and it takes away the
-// real servers whose connections have ended. It is for a timer of about a second.
+// Check compares the kernel with what it was made to hold, and repairs what somebody else changed. It looks at addresses,
+// rules and the number of virtual servers, and now and then at each of these; at the real servers of a part of them, another
+// one every time; and it takes away the real servers whose connections have ended. It is for a timer of about a second.
 func (p *Programmer) Check(ctx context.Context) error {
-	same, err := p.unchanged()
-	if err != nil {
-		return err
-	}
-	if !same {
-		p.Log.Warn("somebody changed virtual servers, addresses or rules of ours; they are put right")
-		p.known = false
+	if !p.known && p.servers == nil {
 		return p.Apply(ctx, p.want)
+	}
+	p.checks++
+	for _, unchanged := range []func() (bool, error){p.sameServers, p.sameAddresses, p.sameFilter, p.sameReals} {
+		same, err := unchanged()
+		if err != nil {
+			return err
+		}
+		if !same {
+			p.Log.Warn("somebody changed virtual servers, addresses or rules of ours; they are put right")
+			p.known = false
+			return p.Apply(ctx, p.want)
+		}
 	}
 	return errors.Join(p.drain()...)
 }
 
-func (p *Programmer) unchanged() (bool, error) {
+// sameServers looks at the virtual servers: at all of them now and then, and when their number is another one.
+func (p *Programmer) sameServers() (bool, error) {
+	count, err := p.Servers.Count()
+	if err != nil {
+		return false, fmt.Errorf("counting virtual servers: %w", err)
+	}
+	expected := p.elsewhere
+	for f := range p.servers {
+		if !f.Is6() {
+			expected++
+		}
+	}
+	if count == expected && p.checks%fullRounds != 0 {
+		return true, nil
+	}
 	list, err := p.Servers.List()
 	if err != nil {
 		return false, fmt.Errorf("listing virtual servers: %w", err)
 	}
-	seen := 0
+	seen, elsewhere := 0, 0
 	for _, s := range list {
-		if have, ours := p.servers[s.Frontend]; ours {
-			if have.Settings != s.Settings {
-				return false, nil
-			}
+		have, ours := p.servers[s.Frontend]
+		switch {
+		case ours && have.Settings != s.Settings:
+			return false, nil
+		case ours:
 			seen++
+		case !s.Is6():
+			elsewhere++
 		}
 	}
-	if seen != len(p.servers) {
-		return false, nil
-	}
+	p.elsewhere = elsewhere
+	return seen == len(p.servers), nil
+}
+
+func (p *Programmer) sameAddresses() (bool, error) {
 	addresses, err := p.Device.Addresses()
 	if err != nil {
 		return false, fmt.Errorf("reading the addresses of the device: %w", err)
 	}
-	if add, remove := diff.Sets(p.addresses, addresses); len(add)+len(remove) > 0 {
-		return false, nil
+	add, remove := diff.Sets(p.addresses, addresses)
+	return len(add)+len(remove) == 0, nil
+}
+
+// sameFilter looks at the rules, and at the elements now and then where any table changed since.
+func (p *Programmer) sameFilter() (bool, error) {
+	generation, intact, err := p.Filter.State()
+	if err != nil || !intact {
+		return false, wrap("reading the packet filter", err)
+	}
+	if generation == p.read || p.checks%fullRounds != 0 {
+		return true, nil
 	}
 	found, intact, err := p.Filter.Read()
 	if err != nil {
-		return false, fmt.Errorf("reading the packet filter: %w", err)
+		return false, wrap("reading the packet filter", err)
 	}
-	if !intact || !slices.Equal(sorted(found), p.elements) {
-		return false, nil
+	p.read = generation // what changed after that is another one
+	return intact && slices.Equal(sorted(found), p.elements), nil
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
 	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// sameReals looks at the real servers of the next part of the virtual servers, and of one for IPv6: others may have taken
+// away all of these, which are not counted.
+func (p *Programmer) sameReals() (bool, error) {
+	var look []plan.Frontend
 	for range (len(p.want.Servers) + checkRounds - 1) / checkRounds {
-		f := p.want.Servers[p.next%len(p.want.Servers)].Frontend
+		look = append(look, p.want.Servers[p.next%len(p.want.Servers)].Frontend)
 		p.next++
+	}
+	if i := slices.IndexFunc(p.want.Servers, func(s plan.Server) bool { return s.Is6() }); i >= 0 {
+		look = append(look, p.want.Servers[i].Frontend)
+	}
+	for _, f := range look {
 		have, ours := p.servers[f]
 		if !ours {
 			continue // it failed
 		}
 		reals, err := p.Servers.Reals(f)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, fmt.Errorf("listing the real servers of %s: %w", f, err)
 		}
 		if !sameReals(reals, have.Reals) {

@@ -14,7 +14,7 @@ import (
 )
 
 // kernelWorld is the kernel of the virtual machine, in a network namespace of its own.
-func kernelWorld(t *testing.T, ns *netnstest.NS) *world {
+func kernelWorld(t testing.TB, ns *netnstest.NS) *world {
 	t.Helper()
 	run := func(args ...string) func(*testing.T) {
 		return func(t *testing.T) { ns.Command(t, args[0], args[1:]...) }
@@ -30,7 +30,7 @@ func kernelWorld(t *testing.T, ns *netnstest.NS) *world {
 }
 
 // openAll opens the sockets in the namespace of the calling thread. Sockets of the IPVS family need its module.
-func openAll(t *testing.T) (*IPVS, *Dummy, *Table) {
+func openAll(t testing.TB) (*IPVS, *Dummy, *Table) {
 	if out, err := exec.Command("modprobe", "ip_vs").CombinedOutput(); err != nil {
 		t.Errorf("modprobe ip_vs: %v\n%s", err, out)
 	}

@@ -17,7 +17,10 @@ import (
 )
 
 // IPVS is the kernel's table of virtual servers, in the network namespace of the thread that opened it.
-type IPVS struct{ client ipvs.Client }
+type IPVS struct {
+	client ipvs.Client
+	socket int // for the older interface, which counts
+}
 
 // OpenIPVS opens the table. The error wraps fs.ErrNotExist where the kernel has no IPVS.
 func OpenIPVS() (*IPVS, error) {
@@ -25,11 +28,17 @@ func OpenIPVS() (*IPVS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening IPVS: %w", err)
 	}
-	return &IPVS{c}, nil
+	k := &IPVS{client: c}
+	if k.socket, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening a socket for IPVS: %w", err), k.close())
+	}
+	return k, nil
 }
 
-// Close closes the socket.
-func (k *IPVS) Close() error {
+// Close closes the sockets.
+func (k *IPVS) Close() error { return errors.Join(k.close(), unix.Close(k.socket)) }
+
+func (k *IPVS) close() error {
 	if c, ok := k.client.(io.Closer); ok {
 		return c.Close()
 	}
@@ -80,6 +89,19 @@ func destination(r plan.Real) ipvs.Destination {
 		out.Family = ipvs.INET6
 	}
 	return out
+}
+
+// getInfo is IP_VS_SO_GET_INFO of linux/ip_vs.h.
+const getInfo = 64 + 1024 + 64 + 1
+
+// Count returns how many virtual servers for IPv4 there are: the third word of struct ip_vs_getinfo, which is as long as an
+// ip_mreqn and read as one.
+func (k *IPVS) Count() (int, error) {
+	info, err := unix.GetsockoptIPMreqn(k.socket, unix.SOL_IP, getInfo)
+	if err != nil {
+		return 0, err
+	}
+	return int(info.Ifindex), nil
 }
 
 // List returns all virtual servers.

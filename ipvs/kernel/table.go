@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ const (
 type Table struct {
 	conn *nftables.Conn
 	raw  *netlink.Conn // for what conn cannot read
+
+	generation uint32 // of State's last answer
+	intact     bool
 }
 
 // OpenTable opens a socket. It makes no table.
@@ -44,7 +48,7 @@ func OpenTable() (*Table, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening nftables: %w", err), c.CloseLasting())
 	}
-	return &Table{c, raw}, nil
+	return &Table{conn: c, raw: raw}, nil
 }
 
 // Close closes the sockets.
@@ -308,6 +312,49 @@ func (t *Table) Read() (out []Element, intact bool, err error) {
 		intact = intact && n == 2
 	}
 	return out, intact, nil
+}
+
+// State asks for the number of the last change, and, where it is new, looks at tables and rules.
+func (t *Table) State() (generation uint32, intact bool, err error) {
+	if generation, err = t.lastChange(); err != nil {
+		return 0, false, fmt.Errorf("asking for the number of the last change: %w", err)
+	}
+	if generation == t.generation {
+		return generation, t.intact, nil
+	}
+	intact = true
+	for _, want := range tables() {
+		same, err := t.rulesAre(want)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return 0, false, err
+		}
+		intact = intact && same
+	}
+	t.generation, t.intact = generation, intact
+	return generation, intact, nil
+}
+
+// lastChange is the generation of all tables of the network namespace.
+func (t *Table) lastChange() (uint32, error) {
+	replies, err := t.raw.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
+		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
+	})
+	if err != nil || len(replies) == 0 || len(replies[0].Data) < 4 {
+		return 0, cmp.Or(err, errElement)
+	}
+	ad, err := netlink.NewAttributeDecoder(replies[0].Data[4:])
+	if err != nil {
+		return 0, err
+	}
+	ad.ByteOrder = binary.BigEndian
+	var number uint32
+	for ad.Next() {
+		if ad.Type() == unix.NFTA_GEN_ID {
+			number = ad.Uint32()
+		}
+	}
+	return number, ad.Err()
 }
 
 // Commit makes one transaction; where it rebuilds, a second one for the rules that the library cannot encode.

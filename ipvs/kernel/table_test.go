@@ -156,9 +156,14 @@ FWM  7 mh,port sticky
   10.244.0.5:0
 FWM  7 IPv6 mh,port sticky
   [fd00::5]:0`)
-			same, err := w.unchanged()
+			w.checks = fullRounds
+			servers, err := w.sameServers()
 			must(t, err)
-			if !same {
+			filter, err := w.sameFilter()
+			must(t, err)
+			reals, err := w.sameReals()
+			must(t, err)
+			if !servers || !filter || !reals {
 				found, intact, _ := w.Filter.Read()
 				t.Fatalf("the kernel differs from what was just programmed; intact %v, found %v\nwant %v", intact, sorted(found), w.elements)
 			}

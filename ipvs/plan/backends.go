@@ -59,6 +59,7 @@ func (s *Service) candidates(port *Port, v6 bool) (out []candidate) {
 			}
 			target = slice.Ports[j].Port
 		}
+		out = slices.Grow(out, len(slice.Endpoints))
 		for j := range slice.Endpoints {
 			if e := &slice.Endpoints[j]; e.Address.Is6() == v6 {
 				out = append(out, candidate{e, target})

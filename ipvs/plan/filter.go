@@ -82,6 +82,14 @@ func (f *Filter) normalize() {
 	f.Internal = unique(f.Internal, comparePrefix)
 }
 
+// Equal says whether two filters are the same. Both are normalized.
+func (f *Filter) Equal(o *Filter) bool {
+	return slices.Equal(f.Open, o.Open) && slices.Equal(f.Marks, o.Marks) && slices.Equal(f.External, o.External) && slices.Equal(f.Closed, o.Closed) &&
+		slices.Equal(f.Guarded, o.Guarded) && slices.Equal(f.Allowed, o.Allowed) && slices.Equal(f.Masquerade, o.Masquerade) &&
+		slices.Equal(f.Preserve, o.Preserve) && slices.Equal(f.ClusterIPs, o.ClusterIPs) && slices.Equal(f.Hairpin, o.Hairpin) &&
+		slices.Equal(f.Internal, o.Internal) && f.Ping == o.Ping
+}
+
 func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
