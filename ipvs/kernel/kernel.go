@@ -439,6 +439,8 @@ const (
 	// fullRounds is in how many calls all virtual servers are listed, and all elements read where any table changed. In
 	// between, their number, one of IPv6, and the rules are looked at: enough to notice that somebody emptied a table.
 	fullRounds = 10
+	// few is how many addresses are looked at in every call; more are, now and then.
+	few = 500
 )
 
 // Check compares the kernel with what it was made to hold, and repairs what somebody else changed. It looks at addresses,
@@ -499,6 +501,9 @@ func (p *Programmer) sameServers() (bool, error) {
 }
 
 func (p *Programmer) sameAddresses() (bool, error) {
+	if len(p.addresses) > few && p.checks%fullRounds != 3 {
+		return true, nil
+	}
 	addresses, err := p.Device.Addresses()
 	if err != nil {
 		return false, fmt.Errorf("reading the addresses of the device: %w", err)
@@ -513,7 +518,7 @@ func (p *Programmer) sameFilter() (bool, error) {
 	if err != nil || !intact {
 		return false, wrap("reading the packet filter", err)
 	}
-	if generation == p.read || p.checks%fullRounds != 0 {
+	if generation == p.read || p.checks%fullRounds != 6 {
 		return true, nil
 	}
 	found, intact, err := p.Filter.Read()

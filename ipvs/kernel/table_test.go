@@ -159,6 +159,7 @@ FWM  7 IPv6 mh,port sticky
 			w.checks = fullRounds
 			servers, err := w.sameServers()
 			must(t, err)
+			w.checks = 6
 			filter, err := w.sameFilter()
 			must(t, err)
 			reals, err := w.sameReals()

@@ -129,6 +129,8 @@ func (b *builder) job(s *Service) job {
 	for i := range s.Ports {
 		j.port(&s.Ports[i], b.Addresses, ranges)
 	}
+	// Those of streams first, so that each kind is in one piece.
+	slices.SortStableFunc(ranges, func(x, y portrange.Range) int { return compareBool(isStream(y.Protocol), isStream(x.Protocol)) })
 	for _, r := range ranges {
 		b.checkTargets(s, r)
 		for _, a := range s.LoadBalancer {

@@ -23,13 +23,19 @@ type backend struct {
 func (b *builder) serve(j *job) {
 	for start := 0; start < len(j.fronts); {
 		end := start + 1
-		for end < len(j.fronts) && j.fronts[end].port == j.fronts[start].port {
+		for end < len(j.fronts) && j.together(&j.fronts[start], &j.fronts[end]) {
 			end++
 		}
 		b.servePort(j, j.fronts[start:end], false)
 		b.servePort(j, j.fronts[start:end], true)
 		start = end
 	}
+}
+
+// together says whether two fronts have their real servers in common, and, where they are served by a mark, the mark. A
+// client keeps its pod over all ranges; without affinity UDP has a server of its own, whose flows do not drain.
+func (j *job) together(a, b *front) bool {
+	return a.port == b.port && (a.port != nil || j.settings.Affinity > 0 || isStream(a.Protocol) == isStream(b.Protocol))
 }
 
 // servePort serves those of a port's fronts that are of the family.
@@ -120,6 +126,9 @@ func (b *builder) guard(e *backend, f front) {
 func (b *builder) markServer(e *backend, where scope) uint32 {
 	name := ranges
 	var protocol corev1.Protocol
+	if !e.drain {
+		protocol = corev1.ProtocolUDP
+	}
 	if e.port != nil {
 		name, protocol = e.port.Name, e.port.Protocol
 	}
