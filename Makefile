@@ -54,7 +54,7 @@ test-e2e: setup build ## Test users' stories in a cluster in network namespaces 
 	$(AS_ROOT) -tags e2e -timeout 20m -p 1 ./e2e/...
 
 fuzz: ## Fuzz what parses bytes from the wire or text from users, each target for $(FUZZ)
-	@set -e; for f in $(FUZZED); do go test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) ./$${f%/*}; done
+	@set -e; for f in $(FUZZED); do go test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x ./$${f%/*}; done
 
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
 	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/bgp ./speaker/peering ./speaker/bfd

@@ -58,75 +58,84 @@ func (o Observation) Read(ctx context.Context) (*explain.View, error) {
 	x := observed{namespaces: map[string]map[string]string{}}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
-	read := func(kind explain.Kind, what string, get func() error) {
-		g.Go(func() error { return x.note(kind, what, get()) })
+	for _, r := range slices.Concat(o.cluster(&x), o.configuration(&x)) {
+		g.Go(func() error { return x.note(r.kind, r.what, r.get(ctx)) })
 	}
-	home := client.InNamespace(o.Namespace)
-	configured := func(what string, get func() error) { read(explain.Configuration, what, get) }
-	read(explain.Services, "services in all namespaces", func() error { return o.services(ctx, &x) })
-	read(explain.EndpointSlices, "endpointslices.discovery.k8s.io in all namespaces", func() error { return o.endpoints(ctx, &x) })
-	read(explain.Nodes, "nodes", func() error {
-		return pages(ctx, o, new(corev1.NodeList), func(l *corev1.NodeList) { x.nodes = append(x.nodes, l.Items...) })
-	})
-	read(explain.Namespaces, "namespaces", func() error {
-		return pages(ctx, o, new(corev1.NamespaceList), func(l *corev1.NamespaceList) {
-			for i := range l.Items {
-				x.namespaces[l.Items[i].Name] = l.Items[i].Labels
-			}
-		})
-	})
-	configured("ipaddresspools.metallb.io", func() error {
-		return pages(ctx, o, new(v1beta1.IPAddressPoolList), func(l *v1beta1.IPAddressPoolList) { x.objects.Pools = append(x.objects.Pools, l.Items...) }, home)
-	})
-	configured("l2advertisements.metallb.io", func() error {
-		return pages(ctx, o, new(v1beta1.L2AdvertisementList), func(l *v1beta1.L2AdvertisementList) {
-			x.objects.L2Advertisements = append(x.objects.L2Advertisements, l.Items...)
-		}, home)
-	})
-	configured("bgpadvertisements.metallb.io", func() error {
-		return pages(ctx, o, new(v1beta1.BGPAdvertisementList), func(l *v1beta1.BGPAdvertisementList) {
-			x.objects.BGPAdvertisements = append(x.objects.BGPAdvertisements, l.Items...)
-		}, home)
-	})
-	configured("bgppeers.metallb.io", func() error {
-		return pages(ctx, o, new(v1beta2.BGPPeerList), func(l *v1beta2.BGPPeerList) { x.objects.BGPPeers = append(x.objects.BGPPeers, l.Items...) }, home)
-	})
-	configured("bfdprofiles.metallb.io", func() error {
-		return pages(ctx, o, new(v1beta1.BFDProfileList), func(l *v1beta1.BFDProfileList) {
-			x.objects.BFDProfiles = append(x.objects.BFDProfiles, l.Items...)
-		}, home)
-	})
-	configured("communities.metallb.io", func() error {
-		return pages(ctx, o, new(v1beta1.CommunityList), func(l *v1beta1.CommunityList) {
-			x.objects.Communities = append(x.objects.Communities, l.Items...)
-		}, home)
-	})
-	configured("addresspolicies.fairlead.io", func() error {
-		return pages(ctx, o, new(v1alpha1.AddressPolicyList), func(l *v1alpha1.AddressPolicyList) {
-			x.objects.AddressPolicies = append(x.objects.AddressPolicies, l.Items...)
-		}, home)
-	})
-	configured("addressreservations.fairlead.io", func() error {
-		return pages(ctx, o, new(v1alpha1.AddressReservationList), func(l *v1alpha1.AddressReservationList) {
-			x.objects.AddressReservations = append(x.objects.AddressReservations, l.Items...)
-		}, home)
-	})
-	read(explain.Claims, "addressclaims.fairlead.io", func() error {
-		return pages(ctx, o, new(v1alpha1.AddressClaimList), func(l *v1alpha1.AddressClaimList) {
-			for i := range l.Items {
-				if c, err := allocator.ClaimOf(&l.Items[i]); err == nil {
-					x.claims = append(x.claims, c)
-				}
-			}
-		}, home)
-	})
-	read(explain.Speakers, "speakerstates.fairlead.io", func() error {
-		return pages(ctx, o, new(v1alpha1.SpeakerStateList), func(l *v1alpha1.SpeakerStateList) { x.speakers = append(x.speakers, l.Items...) }, home)
-	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	return o.view(&x), nil
+}
+
+// reading is one list that is asked for.
+type reading struct {
+	kind explain.Kind
+	what string // the resource, for who may not list it
+	get  func(context.Context) error
+}
+
+// cluster are the lists of what the cluster is, and of what the speakers say.
+func (o Observation) cluster(x *observed) []reading {
+	home := client.InNamespace(o.Namespace)
+	return []reading{
+		{explain.Services, "services in all namespaces", func(ctx context.Context) error { return o.services(ctx, x) }},
+		{explain.EndpointSlices, "endpointslices.discovery.k8s.io in all namespaces", func(ctx context.Context) error { return o.endpoints(ctx, x) }},
+		{explain.Nodes, "nodes", func(ctx context.Context) error {
+			return pages(ctx, o, new(corev1.NodeList), func(l *corev1.NodeList) { x.nodes = append(x.nodes, l.Items...) })
+		}},
+		{explain.Namespaces, "namespaces", func(ctx context.Context) error {
+			return pages(ctx, o, new(corev1.NamespaceList), func(l *corev1.NamespaceList) {
+				for i := range l.Items {
+					x.namespaces[l.Items[i].Name] = l.Items[i].Labels
+				}
+			})
+		}},
+		{explain.Claims, "addressclaims.fairlead.io", func(ctx context.Context) error {
+			return pages(ctx, o, new(v1alpha1.AddressClaimList), func(l *v1alpha1.AddressClaimList) {
+				for i := range l.Items {
+					if c, err := allocator.ClaimOf(&l.Items[i]); err == nil {
+						x.claims = append(x.claims, c)
+					}
+				}
+			}, home)
+		}},
+		{explain.Speakers, "speakerstates.fairlead.io", func(ctx context.Context) error {
+			return pages(ctx, o, new(v1alpha1.SpeakerStateList), func(l *v1alpha1.SpeakerStateList) { x.speakers = append(x.speakers, l.Items...) }, home)
+		}},
+	}
+}
+
+// configuration are the lists of the configuration's objects.
+func (o Observation) configuration(x *observed) []reading {
+	c := &x.objects
+	return []reading{
+		configured(o, "ipaddresspools.metallb.io", new(v1beta1.IPAddressPoolList), func(l *v1beta1.IPAddressPoolList) { c.Pools = append(c.Pools, l.Items...) }),
+		configured(o, "l2advertisements.metallb.io", new(v1beta1.L2AdvertisementList), func(l *v1beta1.L2AdvertisementList) {
+			c.L2Advertisements = append(c.L2Advertisements, l.Items...)
+		}),
+		configured(o, "bgpadvertisements.metallb.io", new(v1beta1.BGPAdvertisementList), func(l *v1beta1.BGPAdvertisementList) {
+			c.BGPAdvertisements = append(c.BGPAdvertisements, l.Items...)
+		}),
+		configured(o, "bgppeers.metallb.io", new(v1beta2.BGPPeerList), func(l *v1beta2.BGPPeerList) { c.BGPPeers = append(c.BGPPeers, l.Items...) }),
+		configured(o, "bfdprofiles.metallb.io", new(v1beta1.BFDProfileList), func(l *v1beta1.BFDProfileList) { c.BFDProfiles = append(c.BFDProfiles, l.Items...) }),
+		configured(o, "communities.metallb.io", new(v1beta1.CommunityList), func(l *v1beta1.CommunityList) { c.Communities = append(c.Communities, l.Items...) }),
+		configured(o, "addresspolicies.fairlead.io", new(v1alpha1.AddressPolicyList), func(l *v1alpha1.AddressPolicyList) {
+			c.AddressPolicies = append(c.AddressPolicies, l.Items...)
+		}),
+		configured(o, "addressreservations.fairlead.io", new(v1alpha1.AddressReservationList), func(l *v1alpha1.AddressReservationList) {
+			c.AddressReservations = append(c.AddressReservations, l.Items...)
+		}),
+	}
+}
+
+// configured is the list of one kind of the configuration.
+func configured[L any, P interface {
+	*L
+	client.ObjectList
+}](o Observation, what string, empty P, each func(P)) reading {
+	return reading{explain.Configuration, what, func(ctx context.Context) error {
+		return pages(ctx, o, empty, each, client.InNamespace(o.Namespace))
+	}}
 }
 
 // services reads the Services of all namespaces or, where that is not allowed, those of the one that is asked about.
@@ -202,7 +211,8 @@ func (x *observed) note(kind explain.Kind, what string, err error) error {
 func (o Observation) view(x *observed) *explain.View {
 	v := &explain.View{Namespace: o.Namespace, Class: o.Class, Now: o.Now, Claims: x.claims, Gaps: x.gaps}
 	slices.SortFunc(v.Gaps, func(a, b explain.Gap) int { return cmp.Compare(a.What, b.What) })
-	v.Policy, v.Problems = policy.Compile(withoutSecrets(x.objects), nil)
+	v.Objects = withoutSecrets(x.objects)
+	v.Policy, v.Problems = policy.Compile(v.Objects, nil)
 	counts := countEndpoints(x.endpoints)
 	for i := range x.services {
 		v.Services = append(v.Services, o.service(&x.services[i], x, counts))

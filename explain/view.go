@@ -61,7 +61,8 @@ type View struct {
 	Namespace string // of the configuration
 	Class     string // of the Services that are served; "" for those without a class
 	Now       time.Time
-	Policy    *policy.Policy
+	Objects   policy.Objects   // of the configuration, as they are
+	Policy    *policy.Policy   // what they come to
 	Problems  []policy.Problem // of the configuration
 	Claims    []allocator.Claim
 	Services  []Service // those of type LoadBalancer, of whichever class, and the one that is asked about; by name

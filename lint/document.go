@@ -19,7 +19,7 @@ import (
 // document is one object in a file.
 type document struct {
 	file            string
-	first           int          // the line on which it starts, from 1
+	first, last     int          // the lines on which its document starts and ends, from 1
 	node            *yamlv3.Node // where its parts stand, relative to first; nil: not known
 	json            []byte
 	group, version  string
@@ -62,8 +62,12 @@ func (d *document) line(path string, keys ...string) int {
 		}
 		line, n = key.Line, value
 	}
-	return d.first + line - 1
+	return d.at(line)
 }
+
+// at returns the line of the file that a line of the document is. YAML takes more for the end of a line than others do, so
+// what it counts may be beyond the end.
+func (d *document) at(line int) int { return min(d.first+line-1, d.last) }
 
 // child returns the entry of a mapping or the item of a list, and the node that stands for where it begins.
 func child(n *yamlv3.Node, step string) (at, value *yamlv3.Node) {
@@ -94,7 +98,7 @@ func (d *document) lineOf(message string) int {
 		_, spec := child(d.node, "spec")
 		for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(strings.TrimPrefix(message, d.String()), -1) {
 			if n := scalar(spec, m[1]); n != nil {
-				return d.first + n.Line - 1
+				return d.at(n.Line)
 			}
 		}
 	}
@@ -145,10 +149,10 @@ func split(data []byte) [][]byte {
 
 // parse reads one document; a list of objects is taken apart.
 func (c *checker) parse(file string, first int, text []byte) []*document {
-	d := &document{file: file, first: first}
+	d := &document{file: file, first: first, last: first + bytes.Count(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))}
 	data, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
-		c.findings = append(c.findings, Finding{File: file, Line: first + lineIn(err) - 1, Severity: Error, Reason: verdict.InvalidManifest, Message: plain(err)})
+		c.findings = append(c.findings, Finding{File: file, Line: d.at(lineIn(err)), Severity: Error, Reason: verdict.InvalidManifest, Message: plain(err)})
 		return nil
 	}
 	var root yamlv3.Node
@@ -195,7 +199,7 @@ func (c *checker) items(d *document) []*document {
 	}
 	var out []*document
 	for i, raw := range list.Items {
-		item := &document{file: d.file, first: d.first, json: raw}
+		item := &document{file: d.file, first: d.first, last: d.last, json: raw}
 		if d.node != nil {
 			if _, items := child(d.node, "items"); items != nil {
 				_, item.node = child(items, strconv.Itoa(i))

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -72,19 +74,31 @@ type checker struct {
 	policy   *policy.Policy
 	byUID    map[string]*document // of the objects that were decoded
 	services []*document
+	decoded  []corev1.Service // those of services that could be read
 }
 
 // identity names an object; two documents with the same one overwrite each other. It is comparable.
 type identity struct{ group, kind, namespace, name string }
 
+// Linter checks manifests. It holds what is the same for all, and is never changed.
+type Linter struct{ schemas schemas }
+
+// New reads the schemas of all kinds.
+func New() (*Linter, error) {
+	s, err := readSchemas()
+	return &Linter{s}, err
+}
+
 // Check checks manifests that are to be applied together. The namespace is the one that Fairlead reads its configuration
 // from.
-func Check(files []File, namespace string) (Report, error) {
-	s, err := readSchemas()
-	if err != nil {
-		return Report{}, err
-	}
-	c := checker{home: namespace, schemas: s, order: map[string]int{}, seen: map[identity]*document{}, byUID: map[string]*document{}}
+func (l *Linter) Check(files []File, namespace string) Report {
+	r, _ := l.Read(files, namespace)
+	return r
+}
+
+// Read checks manifests and returns what they hold, as far as it can be read.
+func (l *Linter) Read(files []File, namespace string) (Report, Manifests) {
+	c := checker{home: namespace, schemas: l.schemas, order: map[string]int{}, seen: map[identity]*document{}, byUID: map[string]*document{}}
 	r := Report{}
 	for i, f := range files {
 		c.order[f.Name] = i
@@ -101,7 +115,13 @@ func Check(files []File, namespace string) (Report, error) {
 		return cmp.Or(cmp.Compare(c.order[a.File], c.order[b.File]), cmp.Compare(a.Line, b.Line))
 	})
 	r.Findings = slices.Compact(c.findings)
-	return r, nil
+	return r, Manifests{c.objects, c.decoded}
+}
+
+// Manifests are the objects among manifests that Fairlead decides by.
+type Manifests struct {
+	Objects  policy.Objects
+	Services []corev1.Service
 }
 
 // tell notes a finding about the value at a path in a document, such as spec.addresses[0]; "" is the document itself.

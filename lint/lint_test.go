@@ -13,6 +13,15 @@ import (
 	crd "github.com/fairlead-lb/fairlead/config/crd"
 )
 
+func linter(t testing.TB) *Linter {
+	t.Helper()
+	l, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // TestGolden checks each testdata/NAME.yaml and compares what is found with NAME.txt; -update writes that anew.
 func TestGolden(t *testing.T) {
 	update := flag.Lookup("update").Value.String() == "true"
@@ -20,16 +29,14 @@ func TestGolden(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(err)
 	}
+	l := linter(t)
 	for _, name := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".yaml"), func(t *testing.T) {
 			data, err := os.ReadFile(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := Check([]File{{filepath.Base(name), data}}, "metallb-system")
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := l.Check([]File{{filepath.Base(name), data}}, "metallb-system")
 			got := ""
 			for _, f := range r.Findings {
 				got += f.String() + "\n"
@@ -85,6 +92,7 @@ func TestEveryRuleOfTheDefinitions(t *testing.T) {
 			"apiVersion: metallb.io/v1beta1\nkind: BGPAdvertisement\nmetadata: {name: x, namespace: metallb-system}\nspec: {aggregationLengthV6: 64, serviceSelectors: [{}]}",
 		},
 	}
+	l := linter(t)
 	for _, rule := range rules(t) {
 		if strings.Contains(rule, "oldSelf") {
 			continue
@@ -94,10 +102,7 @@ func TestEveryRuleOfTheDefinitions(t *testing.T) {
 			t.Errorf("the rule %q has no manifest here that breaks it", rule)
 		}
 		for _, m := range manifests {
-			r, err := Check([]File{{"x", []byte(m)}}, "metallb-system")
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := l.Check([]File{{"x", []byte(m)}}, "metallb-system")
 			if r.Count(Error) == 0 {
 				t.Errorf("the rule %q is broken, and nothing is found in\n%s\nbut %v", rule, m, r.Findings)
 			}
@@ -142,9 +147,8 @@ func TestSamplesAreClean(t *testing.T) {
 		}
 		all = append(all, File{name, data})
 	}
-	r, err := Check(all, "metallb-system")
-	if err != nil || len(r.Findings) != 0 {
-		t.Error(r.Findings, err)
+	if r := linter(t).Check(all, "metallb-system"); len(r.Findings) != 0 {
+		t.Error(r.Findings)
 	}
 }
 
@@ -161,11 +165,9 @@ func FuzzCheck(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	l := linter(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := Check([]File{{"x", data}}, "metallb-system")
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := l.Check([]File{{"x", data}}, "metallb-system")
 		lines := strings.Count(string(data), "\n") + 1
 		for _, x := range r.Findings {
 			if x.Line < 1 || x.Line > lines {

@@ -25,6 +25,7 @@ func (c *checker) checkServices() {
 			c.tell(d, "", Error, verdict.InvalidManifest, "%s: %v", d, err)
 			continue
 		}
+		c.decoded = append(c.decoded, s)
 		if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
 			continue
 		}

@@ -37,10 +37,11 @@ Exit code 0: no errors; 1: errors, or with --strict warnings; 2: the command its
 			if err != nil {
 				return usageError{err}
 			}
-			report, err := lint.Check(files, namespace)
+			linter, err := lint.New()
 			if err != nil {
 				return err
 			}
+			report := linter.Check(files, namespace)
 			if err := printReport(cmd.OutOrStdout(), cmd.ErrOrStderr(), report, output); err != nil {
 				return err
 			}
