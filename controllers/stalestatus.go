@@ -28,6 +28,9 @@ type StaleStatuses struct {
 	dirty  chan struct{}
 }
 
+// staleEvery is how often stale objects are looked for at most.
+const staleEvery = time.Second
+
 // Configure adds to a manager's options what is watched: the objects of all nodes.
 func (s *StaleStatuses) Configure(o *manager.Options) {
 	o.Cache.ByObject[&v1beta1.ServiceL2Status{}] = cache.ByObject{Namespaces: map[string]cache.Config{s.Namespace: {}}}
@@ -58,6 +61,11 @@ func (s *StaleStatuses) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.dirty:
+		}
+		select { // a node dies seldom, and statuses come by the thousand
+		case <-ctx.Done():
+			return nil
+		case <-time.After(staleEvery):
 		}
 		if err := s.remove(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Warn("ServiceL2Statuses of dead nodes are not removed in full, trying again", "error", err)

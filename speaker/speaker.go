@@ -139,6 +139,13 @@ func (s *Speaker) edges() []func(context.Context) error {
 	return out
 }
 
+// After a plan a speaker rests from what comes from the API server, which may come in thousands, for so many times as long
+// as the plan took, and at most for so long. What the node notices by itself is not held up.
+const (
+	restFactor = 4
+	mostRest   = 100 * time.Millisecond
+)
+
 // follow carries out the plan again whenever something changed, until the context ends.
 func (s *Speaker) follow(ctx context.Context) {
 	if !s.awaitFirst(ctx) {
@@ -152,14 +159,19 @@ func (s *Speaker) follow(ctx context.Context) {
 	if s.BGP != nil {
 		bgp = s.BGP.Changed()
 	}
-	timer := time.NewTimer(0)
+	timer, rested := time.NewTimer(0), time.NewTimer(0)
 	defer timer.Stop()
+	defer rested.Stop()
+	dirty := s.Dirty
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-rested.C:
+			dirty = s.Dirty
+			continue
 		case <-timer.C:
-		case <-s.Dirty:
+		case <-dirty:
 		case <-s.Links.Changed():
 		case <-s.Layer2.Changed():
 		case <-heartbeats:
@@ -170,7 +182,10 @@ func (s *Speaker) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return // select prefers no case, and a plan must not be begun any more
 		}
-		timer.Reset(r.run(ctx, time.Now()))
+		began := time.Now()
+		timer.Reset(r.run(ctx, began))
+		dirty = nil
+		rested.Reset(min(restFactor*time.Since(began), mostRest))
 	}
 }
 

@@ -63,7 +63,31 @@ func TestChangesDuringAPlanMakeOneMore(t *testing.T) {
 		}
 		w.services("172.25.254.50", "172.25.254.51")
 		w.at(20 * time.Second)
-		w.wantApplies(apply{0, ".50", ""}, apply{100 * ms, ".50 .51", ""})
+		w.wantApplies(apply{0, ".50", ""}, apply{200 * ms, ".50 .51", ""})
+	})
+}
+
+// Services that come one after the other are planned some at a time: each plan looks at all of them.
+func TestAStreamOfChangesLeavesTimeBetweenPlans(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.applying = func() error { time.Sleep(10 * ms); return nil }
+		w.up()
+		for range 1000 {
+			w.mark()
+			time.Sleep(ms)
+		}
+		synctest.Wait()
+		if n := len(w.applies); n > 21 {
+			t.Errorf("%d plans in a second that take 10 ms each, want one in 50 ms", n)
+		}
+		w.shrank <- struct{}{}
+		time.Sleep(11 * ms)
+		synctest.Wait()
+		if n := len(w.applies); n != 22 {
+			t.Errorf("%d plans: what a socket lost has to wait", n)
+		}
 	})
 }
 
