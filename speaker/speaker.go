@@ -142,7 +142,7 @@ func (s *Speaker) edges() []func(context.Context) error {
 // After a plan a speaker rests from what comes from the API server, which may come in thousands, for so many times as long
 // as the plan took, and at most for so long. What the node notices by itself is not held up.
 const (
-	restFactor = 4
+	restFactor = 9
 	mostRest   = 100 * time.Millisecond
 )
 

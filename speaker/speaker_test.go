@@ -79,13 +79,13 @@ func TestAStreamOfChangesLeavesTimeBetweenPlans(t *testing.T) {
 			time.Sleep(ms)
 		}
 		synctest.Wait()
-		if n := len(w.applies); n > 21 {
-			t.Errorf("%d plans in a second that take 10 ms each, want one in 50 ms", n)
+		if n := len(w.applies); n > 11 {
+			t.Errorf("%d plans in a second that take 10 ms each, want one in 100 ms", n)
 		}
 		w.shrank <- struct{}{}
 		time.Sleep(11 * ms)
 		synctest.Wait()
-		if n := len(w.applies); n != 22 {
+		if n := len(w.applies); n != 12 {
 			t.Errorf("%d plans: what a socket lost has to wait", n)
 		}
 	})

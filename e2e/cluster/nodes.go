@@ -16,8 +16,8 @@ import (
 // proxyTimeout bounds the start of kube-proxy.
 const proxyTimeout = 60 * time.Second
 
-// registerNode writes the Node object as a kubelet would.
-func (c *Cluster) registerNode(ctx context.Context, i int) error {
+// RegisterNode writes the Node object as a kubelet would.
+func (c *Cluster) RegisterNode(ctx context.Context, i int) error {
 	host := c.nodes[i]
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: map[string]string{
@@ -95,7 +95,7 @@ func (c *Cluster) startProxy(ctx context.Context, i int) (*Process, error) {
 
 // startNode registers a node and waits until its kube-proxy has programmed the kernel once.
 func (c *Cluster) startNode(ctx context.Context, i int) error {
-	if err := c.registerNode(ctx, i); err != nil {
+	if err := c.RegisterNode(ctx, i); err != nil {
 		return err
 	}
 	p, err := c.startProxy(ctx, i)

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
@@ -331,15 +332,7 @@ kind: BGPPeer
 metadata: {name: sample, namespace: metallb-system}
 spec: {myASN: 64500, peerASN: 64501, peerAddress: 10.0.0.1, enableGracefulRestart: true}
 `)
-	s.eventually("graceful restart is negotiated with all nodes", func() error {
-		out, err := lab.Kubectl(s.ctx, "", "-n", cluster.FairleadNamespace, "get", "speakerstates",
-			"-o", `jsonpath={range .items[*]}{.status.sessions[*].state} {.status.sessions[*].gracefulRestart} {end}`)
-		s.must(err)
-		if out != strings.Repeat("established true ", 3) {
-			return fmt.Errorf("the sessions are %q", out)
-		}
-		return nil
-	})
+	s.negotiatesGracefulRestart()
 	s.routed("10.0.0.10", "10.0.0.11", "10.0.0.12")
 	var events strings.Builder
 	monitor := s.host.Command(s.ctx, "ip", "monitor", "route")
@@ -366,6 +359,20 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: 10.0.0.1, enableGracefulRestar
 	if strings.Contains(events.String(), bgpVIP) {
 		s.Errorf("the router's route was touched:\n%s", events.String())
 	}
+}
+
+// negotiatesGracefulRestart waits until all sessions have it.
+func (s *bgpStory) negotiatesGracefulRestart() {
+	s.Helper()
+	s.eventually("graceful restart is negotiated with all nodes", func() error {
+		out, err := lab.Kubectl(s.ctx, "", "-n", cluster.FairleadNamespace, "get", "speakerstates",
+			"-o", `jsonpath={range .items[*]}{.status.sessions[*].state} {.status.sessions[*].gracefulRestart} {end}`)
+		s.must(err)
+		if out != strings.Repeat("established true ", 3) {
+			return fmt.Errorf("the sessions are %q", out)
+		}
+		return nil
+	})
 }
 
 // A node that is cordoned before it goes: the router prefers the others before the node's speaker stops, so no request
@@ -409,4 +416,67 @@ func (s *bgpStory) cordon(node int, is bool) {
 	var n corev1.Node
 	s.must(lab.Client().Get(ctx, client.ObjectKey{Name: lab.Node(node).Name}, &n))
 	s.must(lab.Client().Patch(ctx, &n, client.RawPatch("application/merge-patch+json", []byte(fmt.Sprintf(`{"spec":{"unschedulable":%t}}`, is)))))
+}
+
+// A node that leaves for good says so, though graceful restart was negotiated, with which its routes would stay: one whose
+// Node is deleted, is excluded from load balancers, or shuts down. The router's kernel uses the others before the speaker
+// is gone, and no request fails.
+func TestBGPNodeLeavesForGood(t *testing.T) {
+	s, _ := withRouter(t)
+	s.apply(`
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: {name: sample, namespace: metallb-system}
+spec: {myASN: 64500, peerASN: 64501, peerAddress: 10.0.0.1, enableGracefulRestart: true}
+`)
+	name := lab.Node(2).Name
+	for _, way := range []struct {
+		name        string
+		leave, stay func(context.Context) error
+	}{
+		{"excluded", func(ctx context.Context) error {
+			return patchNode(ctx, name, `{"metadata":{"labels":{"`+corev1.LabelNodeExcludeBalancers+`":"true"}}}`)
+		}, func(ctx context.Context) error {
+			return patchNode(ctx, name, `{"metadata":{"labels":{"`+corev1.LabelNodeExcludeBalancers+`":null}}}`)
+		}},
+		{"shutting down", func(ctx context.Context) error {
+			return patchNode(ctx, name, `{"status":{"conditions":[{"type":"Ready","status":"False","reason":"KubeletNotReady","message":"node is shutting down"}]}}`, "status")
+		}, func(ctx context.Context) error {
+			return patchNode(ctx, name, `{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady","message":""}]}}`, "status")
+		}},
+		{"deleted", func(ctx context.Context) error {
+			return lab.Client().Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		}, func(ctx context.Context) error { return lab.RegisterNode(ctx, 2) }},
+	} {
+		s.routed("10.0.0.10", "10.0.0.11", "10.0.0.12")
+		s.negotiatesGracefulRestart()
+		probe := s.probe()
+		s.must(way.leave(s.ctx))
+		s.Cleanup(func() { _ = way.stay(context.Background()) }) // it is an error where it was done already
+		s.routed("10.0.0.10", "10.0.0.11")
+		took, err := lab.speakers[2].Stop(s.ctx)
+		s.must(err)
+		s.eventually("nothing is kept for the node", func() error {
+			if out := s.Vtysh("show bgp ipv4 unicast " + bgpVIP); strings.Contains(out, "10.0.0.12") {
+				return fmt.Errorf("FRR has %s", out)
+			}
+			return nil
+		})
+		r := probe.Stop()
+		s.Logf("%s: the speaker ended after %v; %d of %d requests were answered", way.name, took, r.Answered, r.Asked)
+		if r.Answered != r.Asked {
+			s.Errorf("%s: %d of %d requests failed: %v", way.name, r.Asked-r.Answered, r.Asked, r.LastError)
+		}
+		s.must(way.stay(s.ctx))
+		s.restartSpeaker(2)
+	}
+}
+
+// patchNode changes a Node as kubectl or a kubelet would.
+func patchNode(ctx context.Context, name, patch string, subresource ...string) error {
+	n, p := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, client.RawPatch(types.StrategicMergePatchType, []byte(patch))
+	if len(subresource) > 0 {
+		return lab.Client().Status().Patch(ctx, n, p)
+	}
+	return lab.Client().Patch(ctx, n, p)
 }
