@@ -215,3 +215,8 @@ func (m *announcingMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.takeOvers.Collect(ch)
 	m.duration.Collect(ch)
 }
+
+// Collectors are the metrics of a controller and of a speaker, both without values: what the reference page is made of.
+func Collectors() (controller, speaker prometheus.Collector) {
+	return newAllocationMetrics(), newAnnouncingMetrics("")
+}
