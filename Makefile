@@ -61,6 +61,7 @@ bench: setup build ## Measure; the figures belong into docs/performance.md (root
 
 soak: setup build e2e-artifacts ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
+	CGO_ENABLED=0 go test -exec "$(CURDIR)/bin/lab machine --file kube-proxy=$$(bin/lab assets)/kube-proxy" -count=1 -tags vm,soak ./ipvs
 	$(AS_ROOT) -tags e2e,install,soak -timeout 60m -p 1 ./e2e/...
 
 demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C

@@ -25,11 +25,17 @@ import (
 	speakerplan "github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
-// start runs a programmer on a node until stop is called.
+// start is run without the programmer.
 func (l *lab) start(node string, view plan.View) (stop func()) {
+	_, stop = l.run(node, view)
+	return stop
+}
+
+// run runs a programmer on a node until stop is called.
+func (l *lab) run(node string, view plan.View) (p *Programmer, stop func()) {
 	l.t.Helper()
 	n := l.nodes[node]
-	p := &Programmer{Log: slog.New(slog.NewTextHandler(l.t.Output(), nil)), Node: node, Kernel: n.kernel, Dirty: make(chan struct{}),
+	p = &Programmer{Log: slog.New(slog.NewTextHandler(l.t.Output(), nil)), Node: node, Kernel: n.kernel, Dirty: make(chan struct{}),
 		View: func(plan.Local) (plan.View, bool) { return view, true }}
 	ctx, cancel := context.WithCancel(l.t.Context())
 	done := make(chan error)
@@ -46,7 +52,7 @@ func (l *lab) start(node string, view plan.View) (stop func()) {
 		}
 		return nil
 	})
-	return stop
+	return p, stop
 }
 
 // repair: what others take away is there again within 2 s, whatever it is.

@@ -17,7 +17,7 @@ import (
 // service, and what virtual machines are made of. Only the libraries that they link are installed. A package that stands
 // for the newest of its kind, such as linux-image-cloud-amd64, is unpacked as the one that it depends on.
 func unpackedOnly() []string {
-	return []string{"frr", "bird2", "busybox-static", "ipvsadm", "linux-image-cloud-amd64"}
+	return []string{"frr", "bird2", "busybox-static", "ipvsadm", "iptables", "ipset", "linux-image-cloud-amd64"}
 }
 
 // Unpacked returns the folder below which a package's files are: what Debian calls /usr is usr in it.

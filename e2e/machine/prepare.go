@@ -23,7 +23,7 @@ import (
 var initScript []byte
 
 // edition changes with whatever goes into the machine, so that a cached file system of an older one is made anew.
-const edition = "1"
+const edition = "2"
 
 // modules are those that tests need; their dependencies follow. What is built into the kernel is not among its files.
 func modules() []string {
@@ -32,7 +32,9 @@ func modules() []string {
 		dummy veth bridge 8021q vrf macvlan
 		nf_conntrack nf_conntrack_netlink nf_nat nf_tables nft_ct nft_nat nft_masq nft_redir nft_chain_nat nft_limit nft_log
 		nft_reject nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_numgen
-		nft_hash nft_objref nft_compat sctp inet_diag tcp_diag udp_diag crc32c_generic`)
+		ip_set ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet
+		xt_set xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_multiport xt_nat xt_statistic xt_tcpudp xt_MASQUERADE
+		ipt_REJECT ip6t_REJECT nft_hash nft_objref nft_compat sctp inet_diag tcp_diag udp_diag crc32c_generic`)
 }
 
 // tools are the commands of this machine that tests call in the other one, beside busybox's.
@@ -126,6 +128,7 @@ func system(ctx context.Context, a *archive) error {
 	a.bytes("etc/passwd", 0o644, []byte("root:x:0:0:root:/:/bin/sh\n"))
 	a.bytes("etc/group", 0o644, []byte("root:x:0:\n"))
 	a.bytes("etc/hosts", 0o644, []byte("127.0.0.1 localhost\n::1 localhost\n"))
+	a.bytes("etc/protocols", 0o644, []byte("icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nsctp 132 SCTP\n")) // ipset reads it
 	if err := busybox(ctx, a); err != nil {
 		return err
 	}
@@ -133,7 +136,15 @@ func system(ctx context.Context, a *archive) error {
 	if err != nil {
 		return err
 	}
-	programs := []string{filepath.Join(ipvsadm, "sbin", "ipvsadm")}
+	ipset, err := debian.Unpacked("ipset")
+	if err != nil {
+		return err
+	}
+	iptables, err := iptables(a)
+	if err != nil {
+		return err
+	}
+	programs := []string{filepath.Join(ipvsadm, "sbin", "ipvsadm"), filepath.Join(ipset, "usr", "sbin", "ipset"), iptables}
 	for _, t := range tools() {
 		p, err := debian.Find(t)
 		if err != nil {
@@ -156,6 +167,26 @@ func system(ctx context.Context, a *archive) error {
 		}
 	}
 	return nil
+}
+
+// iptables adds the names of the command, as kube-proxy calls it, and its extensions, and returns the program.
+func iptables(a *archive) (program string, err error) {
+	dir, err := debian.Unpacked("iptables")
+	if err != nil {
+		return "", err
+	}
+	extensions, err := filepath.Glob(filepath.Join(dir, "usr", "lib", "*", "xtables"))
+	if err != nil || len(extensions) != 1 {
+		return "", fmt.Errorf("%s has the folders of extensions %q (%v), want one", dir, extensions, err)
+	}
+	a.tree(strings.TrimPrefix(extensions[0], dir+"/"), extensions[0])
+	const name = "xtables-nft-multi"
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, verb := range []string{"", "-save", "-restore"} {
+			a.link("sbin/"+family+verb, name)
+		}
+	}
+	return filepath.Join(dir, "usr", "sbin", name), nil
 }
 
 // busybox adds the shell and its commands, but those that come from elsewhere.

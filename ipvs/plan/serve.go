@@ -163,8 +163,8 @@ type markKey struct {
 	where                 scope
 }
 
-// foreignBits are those bits of a mark that kube-proxy reads.
-const foreignBits = 0x4000 | 0x8000
+// foreignBits are those bits of a mark that kube-proxy reads, and the one for which ipvsadm shows a negative number.
+const foreignBits = 0x4000 | 0x8000 | 1<<31
 
 // mark returns the mark for a key: its hash (FNV-1a, 32 bits), so that a restart and another node come to the same one.
 // Where two keys have the same hash, the later one in the order of Services takes the next number.
