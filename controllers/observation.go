@@ -15,6 +15,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/allocator"
@@ -23,6 +24,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/explain"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/lint"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
@@ -209,7 +211,7 @@ func (x *observed) note(kind explain.Kind, what string, err error) error {
 
 // view puts together what was read.
 func (o Observation) view(x *observed) *explain.View {
-	v := &explain.View{Namespace: o.Namespace, Class: o.Class, Now: o.Now, Claims: x.claims, Gaps: x.gaps}
+	v := &explain.View{Namespace: o.Namespace, Class: o.Class, Now: o.Now, Claims: x.claims, Gaps: x.gaps, Namespaces: x.namespaces}
 	slices.SortFunc(v.Gaps, func(a, b explain.Gap) int { return cmp.Compare(a.What, b.What) })
 	v.Objects = withoutSecrets(x.objects)
 	v.Policy, v.Problems = policy.Compile(v.Objects, nil)
@@ -239,20 +241,51 @@ func withoutSecrets(o policy.Objects) policy.Objects {
 
 // service reads one Service.
 func (o Observation) service(s *corev1.Service, x *observed, counts map[allocator.Key]count) explain.Service {
-	out := explain.Service{Service: allocator.ServiceOf(s, x.namespaces[s.Namespace]), Type: string(s.Spec.Type), Ours: ours(s, o.Class)}
-	if s.Spec.LoadBalancerClass != nil {
-		out.Class = *s.Spec.LoadBalancerClass
-	}
+	out := serviceOf(s, x.namespaces[s.Namespace], o.Class)
 	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionAssigned); c != nil {
 		out.Told = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}
 		out.ToldSince = c.LastTransitionTime.Time
 	}
-	out.Endpoints, out.Serving = counts[out.Key].all, counts[out.Key].serving
+	n := counts[out.Key]
+	out.Endpoints, out.Serving, out.ServingNodes = n.all, n.serving, n.nodes
 	return out
 }
 
-// count is a number of endpoints, and of those that serve.
-type count struct{ all, serving int }
+func serviceOf(s *corev1.Service, namespaceLabels map[string]string, class string) explain.Service {
+	out := explain.Service{Service: allocator.ServiceOf(s, namespaceLabels), Type: string(s.Spec.Type), Ours: ours(s, class)}
+	if s.Spec.LoadBalancerClass != nil {
+		out.Class = *s.Spec.LoadBalancerClass
+	}
+	return out
+}
+
+// Applied returns the view as it would be if the manifests were applied.
+func Applied(v *explain.View, m lint.Manifests) *explain.View {
+	var services []explain.Service
+	for i := range m.Services {
+		s := m.Services[i].DeepCopy()
+		if s.Namespace == "" {
+			s.Namespace = metav1.NamespaceDefault
+		}
+		unset := len(s.Spec.IPFamilies) == 0
+		if unset { // the cluster's first family is that of its first Service, as a rule
+			s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+			if len(v.Services) > 0 && len(v.Services[0].Families) > 0 && v.Services[0].Families[0] == policy.IPv6 {
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol}
+			}
+		}
+		x := serviceOf(s, v.Namespaces[s.Namespace], v.Class)
+		x.FamiliesUnset = unset
+		services = append(services, x)
+	}
+	return explain.Applied(v, withoutSecrets(m.Objects), services)
+}
+
+// count is a number of endpoints, of those that serve, and the nodes of these.
+type count struct {
+	all, serving int
+	nodes        []string
+}
 
 // countEndpoints counts the endpoints of every Service. A dual-stack Service has slices of both families for the same pods,
 // so the family that has more counts.
@@ -270,6 +303,9 @@ func countEndpoints(list []discoveryv1.EndpointSlice) map[allocator.Key]count {
 			n.all++
 			if serves(&e.Endpoints[j]) {
 				n.serving++
+				if node := e.Endpoints[j].NodeName; node != nil {
+					n.nodes = append(n.nodes, *node)
+				}
 			}
 		}
 		of[k] = n
@@ -277,7 +313,11 @@ func countEndpoints(list []discoveryv1.EndpointSlice) map[allocator.Key]count {
 	out := make(map[allocator.Key]count, len(of))
 	for k, n := range of {
 		before := out[k.Key]
-		out[k.Key] = count{max(before.all, n.all), max(before.serving, n.serving)}
+		n.all, n.serving = max(before.all, n.all), max(before.serving, n.serving)
+		if len(before.nodes) > len(n.nodes) || len(before.nodes) == len(n.nodes) && slices.Compare(before.nodes, n.nodes) < 0 {
+			n.nodes = before.nodes
+		}
+		out[k.Key] = n
 	}
 	return out
 }

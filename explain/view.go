@@ -58,14 +58,15 @@ func (v *View) gaps() (out []string) {
 
 // View is everything that explanations go by, as of one time.
 type View struct {
-	Namespace string // of the configuration
-	Class     string // of the Services that are served; "" for those without a class
-	Now       time.Time
-	Objects   policy.Objects   // of the configuration, as they are
-	Policy    *policy.Policy   // what they come to
-	Problems  []policy.Problem // of the configuration
-	Claims    []allocator.Claim
-	Services  []Service // those of type LoadBalancer, of whichever class, and the one that is asked about; by name
+	Namespace  string // of the configuration
+	Class      string // of the Services that are served; "" for those without a class
+	Now        time.Time
+	Objects    policy.Objects   // of the configuration, as they are
+	Policy     *policy.Policy   // what they come to
+	Problems   []policy.Problem // of the configuration
+	Claims     []allocator.Claim
+	Namespaces map[string]map[string]string // their labels, by name
+	Services   []Service                    // those of type LoadBalancer, of whichever class, and the one that is asked about; by name
 	// Announcing is what the speakers see, as the Service's verdicts depend on it; its Node is empty.
 	Announcing plan.View
 	Speakers   []Speaker // by node
@@ -83,6 +84,9 @@ type Service struct {
 	ToldSince time.Time
 	// Endpoints and Serving count its endpoints; -1: they were not read.
 	Endpoints, Serving int
+	ServingNodes       []string // the node of each serving endpoint that names one
+	// FamiliesUnset: a manifest leaves the families to the API server.
+	FamiliesUnset bool
 }
 
 // Speaker is what the speaker of one node says of itself.

@@ -26,6 +26,11 @@ func TestQuestionsThatCannotBeAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for name, text := range map[string]string{"@good.yaml": goodPool, "@bad.yaml": badPool, "@others.yaml": "{apiVersion: v1, kind: Namespace, metadata: {name: x}}"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	t.Setenv("KUBECONFIG", filepath.Join(dir, "none"))
 	t.Setenv("HOME", dir)
@@ -44,6 +49,15 @@ func TestQuestionsThatCannotBeAsked(t *testing.T) {
 		"no such output":         {"status -o xml", `--output "xml": want text, json or yaml`, 2},
 		"no such context":        {"status --kubeconfig=@gone --context=x", `context "x" does not exist`, 1},
 		"too often":              {"status --kubeconfig=@gone --watch --every=1ms", "want at least 100ms", 2},
+		"nothing to compare":     {"diff", "see fairlead diff --help", 2},
+		"no such file":           {"diff @none.yaml", "none.yaml", 2},
+		"bad manifests":          {"diff @bad.yaml", "the manifests have 1 error: correct what is said above", 2},
+		"manifests of others":    {"diff @others.yaml", "there is nothing to compare", 2},
+		"no cluster to compare":  {"diff @good.yaml --kubeconfig=@gone", "cannot be reached: see whether the cluster runs", 2},
+		"a drain for real":       {"drain n1", "fairlead only says what would happen: give --dry-run; to drain the node, kubectl drain n1", 2},
+		"no node":                {"drain --dry-run", "see fairlead drain --help", 2},
+		"no cluster to drain":    {"drain n1 --dry-run --kubeconfig=@gone", "cannot be reached: see whether the cluster runs", 1},
+		"no definitions there":   {"drain n1 --dry-run --kubeconfig=@empty", "apply the CustomResourceDefinitions of this version (config/crd)", 1},
 		"slash instead of space": {"explain pool/x --kubeconfig=@gone", "cannot be reached", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,15 @@ func TestItSaysWhy(t *testing.T) {
 	}
 	s.answers(viewer, 0, []string{"explain", "svc", "default/huazi", "-o", "yaml"}, "ok: true\n")
 
+	// What a change would do, before it is made and after.
+	change := filepath.Join(t.TempDir(), "pool.yaml")
+	s.must(os.WriteFile(change, []byte(onePool("first-pool", "172.25.254.60-172.25.254.69")), 0o600))
+	s.answers(viewer, 1, []string{"diff", change}, "~ Service default/huazi: moves from 172.25.254.50 to 172.25.254.6", `IPAddressPool "first-pool": 50 IPv4 addresses -> 10 IPv4 addresses`)
+	s.must(os.WriteFile(change, []byte(onePool("first-pool", "172.25.254.50-172.25.254.99")), 0o600))
+	s.answers(viewer, 0, []string{"diff", change})
+	s.answers(viewer, 0, []string{"drain", announcer, "--dry-run"}, "announces 1 address by layer 2", "172.25.254.50  default/huazi  to ")
+	s.answers(viewer, 1, []string{"drain", announcer + "0", "--dry-run"}, fmt.Sprintf("(did you mean %q?)", announcer))
+
 	// Names that are not.
 	s.answers(viewer, 1, []string{"explain", "svc", "default/huzai"}, `there is no load balancer "default/huzai" (did you mean "default/huazi"?)`)
 	s.answers(viewer, 1, []string{"explain", "svc", "kube-system/huazi"}, `there is no Service "huazi" in namespace "kube-system", but there is one in "default"`)
