@@ -36,6 +36,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -49,6 +50,7 @@ type Allocation struct {
 	Log         *slog.Logger
 	Registry    prometheus.Registerer // for metrics; nil: none
 	State       *ConfigurationState   // nil: none
+	Programmers *Programmers          // nil: there are none, and kube-proxy serves all Services
 	Namespace   string                // of the configuration objects
 	Class       string                // of the Services served; "" for those without a class
 	OrphanGrace time.Duration         // how long a Service keeps an address that is in no pool any more and cannot be replaced
@@ -103,7 +105,8 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
 	}
 	kinds = append(kinds, &corev1.Node{})
-	b = b.Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(enqueueEverything), builder.WithPredicates(networksChange()))
+	b = b.Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(enqueueEverything), builder.WithPredicates(nodesChange()))
+	kinds = append(kinds, a.Programmers.watches(b)...)
 	var err error
 	if a.serviceCIDRs, err = servesServiceCIDRs(m.GetRESTMapper()); err != nil {
 		return err
@@ -183,12 +186,16 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	p := a.pass(services, claims, namespaces, a.Now())
+	programmed, err := a.Programmers.view(ctx, a.policy)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := a.pass(services, claims, namespaces, programmed, a.Now())
 	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
 	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
 	err = a.carryOut(ctx, p, objects, claimed, usage)
 	var again time.Duration
-	if at := p.outcome.RecheckAt; !at.IsZero() {
+	if at := sooner(p.outcome.RecheckAt, p.settles); !at.IsZero() {
 		again = max(at.Sub(a.Now()), time.Millisecond)
 	}
 	return reconcile.Result{RequeueAfter: again}, err
@@ -224,10 +231,19 @@ type pass struct {
 	outcome allocator.Outcome
 	changes []change
 	pending map[verdict.Reason]int // how many Services have no address
+	settles time.Time              // when the first address is there long enough to be served by IPVS; zero: none waits for that
+}
+
+// sooner returns the earlier one of two times; a zero one does not count.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // pass decides for all Services.
-func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, namespaces map[string]map[string]string, now time.Time) pass {
+func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, namespaces map[string]map[string]string, programmed *mode.View, now time.Time) pass {
 	var mine []*corev1.Service
 	var requests []allocator.Service
 	out := pass{pending: map[verdict.Reason]int{}}
@@ -244,6 +260,7 @@ func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, 
 	}
 	out.outcome = allocator.Decide(allocator.View{Policy: a.policy, Services: requests, Claims: claims, Now: now, OrphanGrace: a.OrphanGrace})
 	waiting := map[types.UID]time.Time{}
+	modes := mode.NewDecider(programmed)
 	for i, d := range out.outcome.Decisions {
 		s := mine[i]
 		if s.DeletionTimestamp != nil {
@@ -258,7 +275,9 @@ func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, 
 		if len(d.Addresses) == 0 {
 			out.pending[d.Reason]++
 		}
-		if c, ok := assign(s, d, now); ok {
+		dataplane, settles := modeOf(modes, s, &requests[i], &d, now)
+		out.settles = sooner(out.settles, settles)
+		if c, ok := assign(s, d, dataplane, now); ok {
 			if len(d.Addresses) > 0 {
 				c.since = waiting[s.UID]
 			}

@@ -285,6 +285,7 @@ type settings struct {
 	elect      bool
 	membersKey bool // make the speakers' key first
 	grace      time.Duration
+	silence    time.Duration // of the programmers, after which kube-proxy serves; they are forgotten after twice that; 0: as they are
 	meddle     func(method, path string) error
 }
 
@@ -313,8 +314,10 @@ func (s *story) start(with settings) *replica {
 	lease, err := NewLease(config, s.config, 5*time.Second)
 	s.ok(err)
 	state := &ConfigurationState{Namespace: s.config}
+	programmers := &Programmers{Log: c.log.logger(), Namespace: s.config, silence: with.silence, forgotten: 2 * with.silence}
 	m := c.manager(config, func(o *manager.Options) {
 		state.Configure(o)
+		programmers.Configure(o)
 		o.LeaderElection, o.LeaderElectionResourceLockInterface, o.LeaderElectionReleaseOnCancel = with.elect, lease, true
 	})
 	if with.membersKey {
@@ -322,12 +325,12 @@ func (s *story) start(with settings) *replica {
 	}
 	a := &Allocation{
 		Client: counted{m.GetClient(), &c.passes}, Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: c.log.logger(),
-		State: state, Namespace: s.config, Class: s.class, OrphanGrace: cmp.Or(with.grace, time.Minute), Writers: 16, Now: time.Now,
+		State: state, Programmers: programmers, Namespace: s.config, Class: s.class, OrphanGrace: cmp.Or(with.grace, time.Minute), Writers: 16, Now: time.Now,
 	}
 	if with.elect {
 		a.Lease, state.Lease = lease, lease
 	}
-	s.ok(errors.Join(a.SetUp(m), state.SetUp(m)))
+	s.ok(errors.Join(programmers.SetUp(m), a.SetUp(m), state.SetUp(m)))
 	c.ready = a.Ready
 	c.stop = s.background(m.Start)
 	return c

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -79,11 +80,12 @@ func servesServiceCIDRs(m meta.RESTMapper) (bool, error) {
 	return true, nil
 }
 
-// networksChange lets a Node's change pass where its addresses do: it reports itself every few minutes.
-func networksChange() predicate.Predicate {
+// nodesChange lets a Node's change pass where its networks do, or whether it may announce: it reports itself every few minutes.
+func nodesChange() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e crevent.UpdateEvent) bool {
 		a, ok1 := e.ObjectOld.(*corev1.Node)
 		b, ok2 := e.ObjectNew.(*corev1.Node)
-		return !ok1 || !ok2 || !slices.Equal(a.Status.Addresses, b.Status.Addresses) || !slices.Equal(a.Spec.PodCIDRs, b.Spec.PodCIDRs)
+		return !ok1 || !ok2 || !slices.Equal(a.Status.Addresses, b.Status.Addresses) || !slices.Equal(a.Spec.PodCIDRs, b.Spec.PodCIDRs) ||
+			!maps.Equal(a.Labels, b.Labels) || able(a) != able(b)
 	}}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -26,7 +27,7 @@ import (
 func NewScheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, admissionregistrationv1.AddToScheme, apiextensionsv1.AddToScheme,
+		corev1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, admissionregistrationv1.AddToScheme, apiextensionsv1.AddToScheme,
 		v1beta1.AddToScheme, v1beta2.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
@@ -54,6 +55,7 @@ func cacheOptions(namespace string) cache.Options {
 			&v1alpha1.AddressPolicy{}:      {Namespaces: here},
 			&v1alpha1.AddressReservation{}: {Namespaces: here},
 			&v1alpha1.AddressClaim{}:       {Namespaces: here},
+			&v1alpha1.ProgrammerState{}:    {Namespaces: here},
 			&v1alpha1.SpeakerState{}:       {Namespaces: here},
 			&corev1.Service{}:              {Transform: stripService},
 			&discoveryv1.EndpointSlice{}:   {Transform: stripEndpointSlice},

@@ -14,11 +14,16 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 )
 
 // ConditionAssigned is the type of the Service condition that holds the verdict of allocation: True where the Service
 // has an address.
 const ConditionAssigned = "fairlead.io/Assigned"
+
+// ConditionProgrammed is the type of the Service condition that a Service has which asks to be served by IPVS: True where it
+// is, and its addresses have the ipMode Proxy.
+const ConditionProgrammed = "fairlead.io/Programmed"
 
 // maxConditionMessage is the limit that the API server sets on a condition's message, in bytes.
 const maxConditionMessage = 32768
@@ -47,25 +52,32 @@ type about struct {
 	event
 }
 
-// assign returns the change that makes the Service show the decision, or false where it shows it already.
-func assign(s *corev1.Service, d allocator.Decision, now time.Time) (change, bool) {
+// assign returns the change that makes the Service show the decisions on its addresses and on their modes, or false where it
+// shows them already.
+func assign(s *corev1.Service, d allocator.Decision, m mode.Decision, now time.Time) (change, bool) {
 	held := allocator.Ingress(s)
 	moved := !slices.Equal(held, d.Addresses) || len(held) != len(s.Status.LoadBalancer.Ingress)
+	if m.Reason == "" && meta.FindStatusCondition(s.Status.Conditions, ConditionProgrammed) == nil {
+		m.Proxied = proxied(s, d.Addresses) // a mode that is not ours stays
+	}
+	turned := !slices.Equal(proxied(s, held), m.Proxied)
 	conditions := slices.Clone(s.Status.Conditions)
 	said := meta.SetStatusCondition(&conditions, condition(s, d, now))
+	said = setProgrammed(s, &conditions, m, now) || said
 	annotations := map[string]any{}
 	setAnnotation(s, annotations, allocator.AnnotationAllocatedFrom, d.Pool)
 	if moved {
 		setAnnotation(s, annotations, allocator.AnnotationAssignedAt, assignedAt(s, held, d, now))
 	}
 	setAnnotation(s, annotations, allocator.AnnotationOrphanedSince, instant(d.OrphanedSince))
-	if !moved && !said && len(annotations) == 0 {
+	if !moved && !turned && !said && len(annotations) == 0 {
 		return change{}, false
 	}
-	c := change{service: s, addresses: d.Addresses, moved: moved, notes: annotations, event: tell(s, held, d, moved), more: tellLegacyNames(s)}
+	c := change{service: s, addresses: d.Addresses, moved: moved || turned, notes: annotations, event: tell(s, held, d, moved)}
+	c.more = append(tellLegacyNames(s), tellMode(s, m)...)
 	c.after = corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer, Conditions: conditions}
-	if moved {
-		c.after.LoadBalancer.Ingress = ingress(s, d.Addresses)
+	if c.moved {
+		c.after.LoadBalancer.Ingress = ingress(d.Addresses, m.Proxied)
 	}
 	return c, true
 }
@@ -79,6 +91,7 @@ func release(s *corev1.Service) (change, bool) {
 	setAnnotation(s, annotations, allocator.AnnotationOrphanedSince, "")
 	conditions := slices.Clone(s.Status.Conditions)
 	said := meta.RemoveStatusCondition(&conditions, ConditionAssigned)
+	said = meta.RemoveStatusCondition(&conditions, ConditionProgrammed) || said
 	if !said && len(annotations) == 0 {
 		return change{}, false
 	}
@@ -215,16 +228,51 @@ func setAnnotation(s *corev1.Service, patch map[string]any, name, value string) 
 	}
 }
 
-// ingress renders addresses as a load balancer's status. The mode VIP says that packets arrive with the address as
-// their destination; an address that the Service has already keeps its mode.
-func ingress(s *corev1.Service, addresses []netip.Addr) []corev1.LoadBalancerIngress {
+// setProgrammed sets or removes the condition of a Service that is to be served by IPVS, and says whether that changed it.
+func setProgrammed(s *corev1.Service, conditions *[]metav1.Condition, m mode.Decision, now time.Time) bool {
+	if m.Reason == "" {
+		return meta.RemoveStatusCondition(conditions, ConditionProgrammed)
+	}
+	c := metav1.Condition{
+		Type: ConditionProgrammed, Status: metav1.ConditionFalse, Reason: string(m.Reason), Message: cut(m.Message, maxConditionMessage),
+		ObservedGeneration: s.Generation, LastTransitionTime: metav1.NewTime(now),
+	}
+	if m.Reason == verdict.Programmed {
+		c.Status = metav1.ConditionTrue
+	}
+	if old := meta.FindStatusCondition(*conditions, ConditionProgrammed); old != nil {
+		if old.Status == c.Status && old.Reason == c.Reason && old.Message == c.Message {
+			return false // the generation alone is not worth a write
+		}
+	}
+	return meta.SetStatusCondition(conditions, c)
+}
+
+// tellMode words the Event for another verdict on what serves the Service than the one that was told before. Which node is
+// waited for changes often, and is not told each time.
+func tellMode(s *corev1.Service, m mode.Decision) []about {
+	old := meta.FindStatusCondition(s.Status.Conditions, ConditionProgrammed)
+	switch {
+	case m.Reason == "" && (old == nil || len(proxied(s, allocator.Ingress(s))) == 0), old != nil && old.Reason == string(m.Reason):
+		return nil
+	case m.Reason == "":
+		return []about{{s, event{corev1.EventTypeNormal, verdict.Verdict{
+			Reason: verdict.LeftToKubeProxy, Message: "the Service is not to be served by IPVS any more, so kube-proxy serves it",
+		}}}}
+	case m.Reason == verdict.Programmed, m.Reason == verdict.NotProgrammed:
+		return []about{{s, event{corev1.EventTypeNormal, m.Verdict}}}
+	}
+	return []about{{s, event{corev1.EventTypeWarning, m.Verdict}}}
+}
+
+// ingress renders addresses as a load balancer's status. The mode VIP says that packets arrive with the address as their
+// destination, so that kube-proxy serves it; Proxy, that something else does.
+func ingress(addresses, proxied []netip.Addr) []corev1.LoadBalancerIngress {
 	var out []corev1.LoadBalancerIngress
 	for _, a := range addresses {
 		mode := corev1.LoadBalancerIPModeVIP
-		for _, old := range s.Status.LoadBalancer.Ingress {
-			if b, err := netip.ParseAddr(old.IP); err == nil && b.Unmap() == a && old.IPMode != nil {
-				mode = *old.IPMode
-			}
+		if slices.Contains(proxied, a) {
+			mode = corev1.LoadBalancerIPModeProxy
 		}
 		out = append(out, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode})
 	}

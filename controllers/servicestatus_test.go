@@ -10,10 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 )
 
 var now = time.Date(2026, 11, 22, 10, 0, 0, 7, time.UTC)
@@ -42,7 +44,7 @@ func assigned(addresses ...string) func(*corev1.Service) {
 }
 
 func holds(addresses ...string) func(*corev1.Service) {
-	return func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = ingress(s, parse(addresses)) }
+	return func(s *corev1.Service) { s.Status.LoadBalancer.Ingress = ingress(parse(addresses), nil) }
 }
 
 func annotated(name, value string) func(*corev1.Service) {
@@ -100,7 +102,7 @@ func pretty(t *testing.T, patch []byte) string {
 func TestAssignPatch(t *testing.T) {
 	c, ok := assign(huazi(func(s *corev1.Service) {
 		s.Status.Conditions = []metav1.Condition{{Type: "example.com/Other", Status: "True", Reason: "R", LastTransitionTime: metav1.NewTime(now)}}
-	}), gives("172.25.254.50", "fd00::50"), now)
+	}), gives("172.25.254.50", "fd00::50"), mode.Decision{}, now)
 	if !ok {
 		t.Fatal("nothing is written")
 	}
@@ -205,7 +207,7 @@ func TestAssign(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := c.service.DeepCopy()
-			got, ok := assign(c.service, c.decision, now)
+			got, ok := assign(c.service, c.decision, mode.Decision{}, now)
 			for _, in := range got.after.LoadBalancer.Ingress {
 				for _, old := range before.Status.LoadBalancer.Ingress {
 					if old.IP == in.IP && old.IPMode != nil && *old.IPMode != *in.IPMode {
@@ -282,7 +284,7 @@ func TestRelease(t *testing.T) {
 func TestTextsFitTheAPI(t *testing.T) {
 	long := gives("172.25.254.50")
 	long.Message = strings.Repeat("ö", maxConditionMessage)
-	c, ok := assign(huazi(func(s *corev1.Service) { s.ResourceVersion = "41" }), long, now)
+	c, ok := assign(huazi(func(s *corev1.Service) { s.ResourceVersion = "41" }), long, mode.Decision{}, now)
 	if !ok {
 		t.Fatal("nothing is written")
 	}
@@ -293,9 +295,9 @@ func TestTextsFitTheAPI(t *testing.T) {
 	if m := v.Status.Conditions[0].Message; len(m) != maxConditionMessage || !utf8.ValidString(m) {
 		t.Errorf("the condition's message has %d bytes", len(m))
 	}
-	v.Status.LoadBalancer.Ingress = ingress(&v, long.Addresses)
+	v.Status.LoadBalancer.Ingress = ingress(long.Addresses, nil)
 	v.UID, v.ResourceVersion = "u1", "41"
-	if c, ok := assign(&v, long, now); ok {
+	if c, ok := assign(&v, long, mode.Decision{}, now); ok {
 		t.Errorf("written again: %.100s", c.patch())
 	}
 	var r recorder
@@ -332,7 +334,7 @@ func TestSeniority(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := c.service.Annotations[allocator.AnnotationAssignedAt]
-			if change, ok := assign(c.service, c.decision, now); ok {
+			if change, ok := assign(c.service, c.decision, mode.Decision{}, now); ok {
 				var v struct {
 					Metadata struct {
 						Annotations map[string]*string `json:"annotations"`
@@ -358,21 +360,77 @@ func TestSeniority(t *testing.T) {
 func TestOrphanedSince(t *testing.T) {
 	orphan := gives("172.25.254.50")
 	orphan.Complete, orphan.OrphanedSince, orphan.Verdict = false, now, verdict.Verdict{Reason: verdict.Orphaned, Message: "keeps it"}
-	c, ok := assign(huazi(assigned("172.25.254.50")), orphan, now.Add(time.Second))
+	c, ok := assign(huazi(assigned("172.25.254.50")), orphan, mode.Decision{}, now.Add(time.Second))
 	if !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":"2026-11-22T10:00:00.000000007Z"`) {
 		t.Errorf("written: %s", c.patch())
 	}
 	s := huazi(assigned("172.25.254.50"), annotated(allocator.AnnotationOrphanedSince, now.Format(time.RFC3339Nano)))
 	s.Status.Conditions = nil
 	says(metav1.ConditionTrue, orphan.Verdict)(s)
-	if c, ok := assign(s, orphan, now.Add(time.Minute)); ok {
+	if c, ok := assign(s, orphan, mode.Decision{}, now.Add(time.Minute)); ok {
 		t.Errorf("written again: %s", c.patch())
 	}
-	if c, ok := assign(s, gives("172.25.254.60"), now); !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":null`) {
+	if c, ok := assign(s, gives("172.25.254.60"), mode.Decision{}, now); !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":null`) {
 		t.Errorf("written when it got another one: %s", c.patch())
 	}
 	s.Spec.Type = corev1.ServiceTypeClusterIP
 	if c, ok := release(s); !ok || !strings.Contains(string(c.patch()), `"fairlead.io/orphaned-since":null`) {
 		t.Errorf("written when it was released: %s", c.patch())
+	}
+}
+
+// TestAssignMode says how a Service gets to be served by IPVS, and back, and which Event tells it. The address stays.
+func TestAssignMode(t *testing.T) {
+	is := func(reason verdict.Reason, message string, proxied ...string) mode.Decision {
+		return mode.Decision{Verdict: verdict.Verdict{Reason: reason, Message: message}, Proxied: parse(proxied)}
+	}
+	after := func(m mode.Decision) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			if c, ok := assign(s.DeepCopy(), gives("172.25.254.50"), m, now); ok {
+				s.Status.LoadBalancer, s.Status.Conditions = c.after.LoadBalancer, c.after.Conditions
+			}
+		}
+	}
+	waits, serves := is(verdict.NotProgrammed, "node a does not"), is(verdict.Programmed, "all do", "172.25.254.50")
+	silent, nothing := is(verdict.NoProgrammer, "nobody reports"), mode.Decision{}
+	for name, c := range map[string]struct {
+		before, now mode.Decision
+		want        string // mode, condition and Event; "" where nothing is written
+	}{
+		"does not ask":                    {nothing, nothing, ""},
+		"asks":                            {nothing, waits, "VIP False node a does not, Normal NotProgrammed node a does not"},
+		"waits":                           {waits, waits, ""},
+		"waits for another node":          {waits, is(verdict.NotProgrammed, "node b does not"), "VIP False node b does not"},
+		"all serve it":                    {waits, serves, "Proxy True all do, Normal Programmed all do"},
+		"all serve it already":            {nothing, serves, "Proxy True all do, Normal Programmed all do"},
+		"is served":                       {serves, serves, ""},
+		"no programmer reports":           {serves, silent, "VIP False nobody reports, Warning NoProgrammer nobody reports"},
+		"asks no more":                    {serves, nothing, "VIP , Normal LeftToKubeProxy the Service is not to be served by IPVS any more, so kube-proxy serves it"},
+		"asks no more, was not served":    {waits, nothing, "VIP "},
+		"asks for something else instead": {serves, is(verdict.InvalidRequest, "what"), "VIP False what, Warning InvalidRequest what"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := huazi(assigned("172.25.254.50"), after(c.before))
+			got, ok := assign(s, gives("172.25.254.50"), c.now, now)
+			text := ""
+			if ok {
+				text = string(*got.after.LoadBalancer.Ingress[0].IPMode) + " "
+				if x := meta.FindStatusCondition(got.after.Conditions, ConditionProgrammed); x != nil {
+					text += string(x.Status) + " " + x.Message
+				}
+				for _, e := range got.more {
+					text += ", " + e.kind + " " + string(e.Reason) + " " + e.Message
+				}
+				if got.event != nil {
+					t.Errorf("an Event about the address: %v", got.event)
+				}
+				if _, moved := got.notes[allocator.AnnotationAssignedAt]; moved {
+					t.Error("the time of assignment changes")
+				}
+			}
+			if text != c.want {
+				t.Errorf("%q, want %q", text, c.want)
+			}
+		})
 	}
 }

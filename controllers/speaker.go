@@ -146,7 +146,7 @@ func (a *Announcing) mark() {
 // Start runs the speaker until the context ends.
 func (a *Announcing) Start(ctx context.Context) error {
 	err := watch(ctx, a.cache, []client.Object{
-		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1alpha1.SpeakerState{},
+		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1alpha1.SpeakerState{}, &v1alpha1.ProgrammerState{},
 		&v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{}, &v1beta1.Community{}, &corev1.Secret{},
 	}, a.mark)
 	switch {

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
@@ -45,8 +47,35 @@ func (a *Announcing) gather(ctx context.Context, local speaker.Local) (plan.View
 		v.Members = append(v.Members, m.Node)
 	}
 	v.Held = held(a.Node, published, local)
-	v.Services, err = a.services(ctx)
+	if v.Services, err = a.services(ctx); err != nil {
+		return v, err
+	}
+	served, err := readProgrammed(ctx, a.Client, a.Namespace)
+	v.Programmed = programmedFor(v.Services, served)
 	return v, err
+}
+
+// programmedFor returns the nodes that serve each address whose ipMode is Proxy.
+func programmedFor(services []plan.Service, served map[string]addrset.Set) map[netip.Addr][]string {
+	nodes := slices.Sorted(maps.Keys(served))
+	var out map[netip.Addr][]string
+	for i := range services {
+		for _, x := range services[i].Proxy {
+			if _, ok := out[x]; ok {
+				continue
+			}
+			if out == nil {
+				out = map[netip.Addr][]string{}
+			}
+			out[x] = nil
+			for _, n := range nodes {
+				if served[n].Contains(x) {
+					out[x] = append(out[x], n)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // nodes returns the Nodes, with what their speakers say.

@@ -16,6 +16,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&AddressClaim{}, &AddressClaimList{},
 		&AddressPolicy{}, &AddressPolicyList{},
 		&AddressReservation{}, &AddressReservationList{},
+		&ProgrammerState{}, &ProgrammerStateList{},
 		&SpeakerState{}, &SpeakerStateList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)

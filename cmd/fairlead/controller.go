@@ -71,8 +71,10 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 	}
 	state := &controllers.ConfigurationState{Namespace: f.namespace, PodName: f.podName, PodUID: f.podUID}
 	stale := &controllers.StaleStatuses{Log: log, Namespace: f.namespace}
+	programmers := &controllers.Programmers{Log: log, Namespace: f.namespace}
 	m, err := f.manager(ctx, log, func(o *manager.Options) {
 		webhooks.Configure(o)
+		programmers.Configure(o)
 		state.Configure(o)
 		stale.Configure(o)
 		o.LeaderElection = f.elect
@@ -87,12 +89,12 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	allocation := f.allocation(m, log)
-	allocation.State = state
+	allocation.State, allocation.Programmers = state, programmers
 	if f.elect {
 		allocation.Lease, state.Lease = lease, lease
 	}
 	elsewhere := &controllers.Elsewhere{Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: log, Namespace: f.namespace}
-	if err := errors.Join(allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
+	if err := errors.Join(programmers.SetUp(m), allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
 		return err
 	}
 	log.Info("the controller starts", "version", version, "namespace", f.namespace)

@@ -24,7 +24,7 @@ const (
 )
 
 var (
-	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "ipvs/plan", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint", "explain"}
+	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "ipvs/plan", "ipvs/mode", "internal/addrset", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint", "explain"}
 	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "speaker/peering", "speaker/unserved", "ipvs/kernel"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
@@ -54,6 +54,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/link"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/members")},
 		{[]string{"speaker/members"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link")},
 		{[]string{"speaker/...", "ipvs/..."}, slices.Concat(runtime, upper)},
+		{[]string{"ipvs/mode"}, own("allocator", "speaker/plan", "ipvs/plan", "lint", "explain")},
 		{[]string{"ipvs"}, own("policy", "speaker", "speaker/plan", "ipvs/kernel")},
 		{[]string{"controllers/..."}, upper[1:]},
 		{[]string{"internal/..."}, runtime},

@@ -13,6 +13,7 @@ const (
 	nodes        = "kubectl get nodes --show-labels"
 	speakers     = "kubectl -n HOME get pods -o wide"
 	states       = "kubectl -n HOME get speakerstates -o yaml"
+	programmers  = "kubectl -n HOME get programmerstates -o wide"
 	object       = "kubectl -n HOME describe KIND NAME"
 )
 
@@ -27,13 +28,17 @@ func Topics() []Topic {
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
 		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
 		{"Sessions and speakers", "In the Events of BGPPeers and in the SpeakerStates.", sessions()},
-		{"Virtual servers", "In the Events of a Service, and in what the IPVS programmer of a node says of itself.", programming()},
+		{"Virtual servers", "In the condition `fairlead.io/Programmed` of a Service, in its Events, and in what the IPVS programmer of a node says of itself.", programming()},
 		{"Manifests", "In `fairlead lint` only.", manifests()},
 	}
 }
 
 func programming() []Doc {
 	return []Doc{
+		{Programmed, "Every node that may announce the Service's addresses serves them by IPVS, so their ipMode is Proxy, and kube-proxy leaves them alone.", nothing, ""},
+		{NoProgrammer, "The Service is to be served by IPVS, but no node's programmer has reported for 10 s, or there is none. kube-proxy serves it.",
+			"Look whether `fairlead ipvs` runs on the nodes, and what it says.", programmers},
+		{LeftToKubeProxy, "The Service was served by IPVS, and is not to be any more, so kube-proxy serves it. Told once.", nothing, ""},
 		{SchedulerUnavailable, "The node's kernel has no module for the scheduler that the annotation fairlead.io/ipvs-scheduler names, so the default one is used.",
 			"Install the kernel's module (ip_vs_NAME), or name another scheduler.", showService},
 		{PortConflict, "A port that the Service wants on one of its addresses, or on the node, is another Service's, or another process of the node listens on it.",
@@ -100,7 +105,8 @@ func announcements() []Doc {
 		{NoInterface, "The nodes that may announce the address have no interface that is up and that the advertisements allow.", "Correct spec.interfaces of the L2Advertisement; the message names the interfaces that are there.", ads},
 		{SharedElsewhere, "Another Service that shares the address decides which node announces it, and this one may not be announced from there.", "Give both the same advertisements, or do not share the address.", explain},
 		{AddressUsedTwice, "Another host uses an address that the node announces. The message names its hardware address, and its node if it is another speaker of this cluster: then the two see different members, and one of them falls silent until that is over. A foreign host is reported and never fought.", "Take the address from the foreign host, or out of the pool.", "kubectl -n HOME get speakerstates -o yaml"},
-		{NotProgrammed, "The address has ipMode Proxy, and nothing in the node's kernel serves it.", "Look whether `fairlead ipvs` runs on the nodes, and what it says.", speakers},
+		{NotProgrammed, "The address is to be served by IPVS, or has ipMode Proxy, and nothing in the node's kernel serves it.",
+			"Look whether `fairlead ipvs` runs on the node, and what it says; or let advertisements select only nodes where it does.", programmers},
 		{NoSpeaker, "No speaker is alive on the node, as far as is known.", "Look whether the speaker's pod runs there, and what it says.", speakers},
 		{Candidate, "The node may announce the address, and takes over when those that come before it are lost.", nothing, ""},
 		{NodeExcluded, "The node is labelled node.kubernetes.io/exclude-from-external-load-balancers, is tainted out-of-service, has no network, or is unknown.", "Remove the label or the taint if it is not meant for load balancers; see the speaker's flag `--ignore-exclude-lb`.", nodes},

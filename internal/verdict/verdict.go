@@ -181,6 +181,12 @@ const (
 	ModulesMissing Reason = "ModulesMissing"
 	// ProgrammingFailed: the node's kernel did not take all of what it is to serve.
 	ProgrammingFailed Reason = "ProgrammingFailed"
+	// Programmed: every node that may announce the Service's addresses serves them by IPVS.
+	Programmed Reason = "Programmed"
+	// NoProgrammer: the Service is to be served by IPVS, but no node's programmer reports.
+	NoProgrammer Reason = "NoProgrammer"
+	// LeftToKubeProxy: the Service was served by IPVS, and is not to be any more.
+	LeftToKubeProxy Reason = "LeftToKubeProxy"
 	// KubeProxyIPVS: kube-proxy runs in IPVS mode on the node, so addresses are served by firewall marks only.
 	KubeProxyIPVS Reason = "KubeProxyIPVS"
 )

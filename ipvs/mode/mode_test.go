@@ -1,0 +1,116 @@
+package mode
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
+	"github.com/fairlead-lb/fairlead/policy"
+)
+
+func TestAsks(t *testing.T) {
+	for setting, want := range map[Setting]string{
+		Annotated: "ipvs ", "": "ipvs ", "nonsense": "ipvs ", All: "nothing ipvs ", None: "",
+	} {
+		got := ""
+		for annotation, name := range []string{"", IPVS, KubeProxy} {
+			if setting.Asks(name) {
+				got += []string{"nothing ", "ipvs ", "kube-proxy "}[annotation]
+			}
+		}
+		if got != want {
+			t.Errorf("setting %q serves those that ask for %s, want %s", setting, got, want)
+		}
+	}
+}
+
+// compiled is one pool, which is announced from the nodes with the label lb=yes by ARP, and by BGP from node r.
+func compiled(t *testing.T) *policy.Policy {
+	meta := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "m", Name: name, UID: "u" + "-"}
+	}
+	p, problems := policy.Compile(policy.Objects{
+		Pools: []v1beta1.IPAddressPool{{ObjectMeta: meta("p"), Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"192.0.2.0/24", "2001:db8::/112"}}}},
+		L2Advertisements: []v1beta1.L2Advertisement{{ObjectMeta: meta("l"), Spec: v1beta1.L2AdvertisementSpec{
+			IPAddressPools: []string{"p"}, NodeSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"lb": "yes"}}},
+		}}},
+		BGPAdvertisements: []v1beta1.BGPAdvertisement{{ObjectMeta: meta("b"), Spec: v1beta1.BGPAdvertisementSpec{
+			IPAddressPools: []string{"p"}, NodeSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"router": "yes"}}},
+		}}},
+	}, nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return p
+}
+
+// TestDecide: Proxy comes when all that may announce an address serve it, and goes when nobody reports, or none of them serves
+// it, or it is not asked for.
+func TestDecide(t *testing.T) {
+	const one, two, six = "192.0.2.1", "192.0.2.2", "2001:db8::1"
+	p := compiled(t)
+	node := func(name string, able bool, serves ...string) Node {
+		n := Node{Name: name, Able: able, Labels: labels.Set{"lb": "yes"}, Serves: addrset.Of(parse(serves))}
+		switch name {
+		case "other":
+			n.Labels = nil
+		case "router":
+			n.Labels = labels.Set{"router": "yes"}
+		}
+		return n
+	}
+	a, b := node("a", true, one, six), node("b", true, one)
+	for name, c := range map[string]struct {
+		annotation string
+		setting    Setting
+		silent     bool
+		nodes      []Node
+		addresses  []string
+		before     []string
+		want       string
+	}{
+		"does not ask":                     {"", Annotated, false, []Node{a, b}, list(one), nil, "[]  ()"},
+		"asks for kube-proxy":              {KubeProxy, All, false, []Node{a, b}, list(one), list(one), "[]  ()"},
+		"asks for nonsense":                {"cilium", All, false, []Node{a, b}, list(one), list(one), `[] annotation fairlead.io/dataplane: "cilium" is neither "ipvs" nor "kube-proxy" (InvalidRequest)`},
+		"what serves it is about to go":    {IPVS, None, false, []Node{a, b}, list(one), list(one), "[]  ()"},
+		"has no address":                   {IPVS, Annotated, false, []Node{a, b}, nil, nil, "[]  ()"},
+		"all serve it":                     {IPVS, Annotated, false, []Node{a, b}, list(one), nil, "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
+		"all serve it, all Services":       {"", All, false, []Node{a, b}, list(one), nil, "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
+		"nobody reports":                   {IPVS, Annotated, true, []Node{a, b}, list(one), list(one), "[] no node's IPVS programmer reports, so kube-proxy serves the Service (NoProgrammer)"},
+		"one does not serve it yet":        {IPVS, Annotated, false, []Node{a, node("b", true)}, list(one), nil, "[] node b, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+		"one serves another":               {IPVS, Annotated, false, []Node{a, node("b", true, two)}, list(one), nil, "[] node b, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+		"one does not serve it any more":   {IPVS, Annotated, false, []Node{a, node("b", true)}, list(one), list(one), "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
+		"none serves it any more":          {IPVS, Annotated, false, []Node{node("a", true), node("b", true)}, list(one), list(one), "[] node a, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+		"one may not announce":             {IPVS, Annotated, false, []Node{a, node("b", false)}, list(one), nil, "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
+		"one is not selected":              {IPVS, Annotated, false, []Node{a, node("other", true)}, list(one), nil, "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
+		"one is selected for BGP":          {IPVS, Annotated, false, []Node{a, node("router", true)}, list(one), nil, "[] node router, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+		"none may announce":                {IPVS, Annotated, false, []Node{node("other", true, one)}, list(one), list(one), "[] no node may announce 192.0.2.1, so kube-proxy serves it (NoEligibleNode)"},
+		"one family of two":                {IPVS, Annotated, false, []Node{a, b}, list(one, six), nil, "[192.0.2.1] node b, which may announce 2001:db8::1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+		"one family of two, the other one": {IPVS, Annotated, false, []Node{a}, list(six, two), nil, "[2001:db8::1] node a, which may announce 192.0.2.2, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := NewDecider(&View{Policy: p, Setting: c.setting, Heard: !c.silent, Nodes: c.nodes})
+			for range 2 { // the second time by what is remembered
+				got := d.Decide(&Service{Annotation: c.annotation, Addresses: parse(c.addresses), Pool: "p", Proxied: parse(c.before)})
+				if text := fmt.Sprint(got.Proxied, " ", got.Verdict); text != c.want {
+					t.Errorf("%s\nwant %s", text, c.want)
+				}
+			}
+		})
+	}
+}
+
+func list(addresses ...string) []string { return addresses }
+
+func parse(addresses []string) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range addresses {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
