@@ -128,10 +128,11 @@ func TestProxyComesWhenAllServeAndGoesInTime(t *testing.T) {
 	})
 	asks := func(v *corev1.Service) { v.Annotations = map[string]string{mode.Annotation: mode.IPVS} }
 	web := s.service("web", asks)
-	s.create(web, s.service("plain"))
+	s.create(web)
 	modes := s.follow("web")
 	c := s.start(settings{silence: 2 * time.Second})
 	s.gets("web", "192.0.2.1")
+	s.create(s.service("plain"))
 	s.gets("plain", "192.0.2.2")
 	s.programmed("web", "VIP", "NoProgrammer", "")
 
