@@ -298,7 +298,7 @@ func readProgrammed(ctx context.Context, c client.Reader, namespace string) (map
 // moment ago is left to kube-proxy.
 func modeOf(modes *mode.Decider, s *corev1.Service, r *allocator.Service, d *allocator.Decision, now time.Time) (out mode.Decision, settles time.Time) {
 	out = modes.Decide(&mode.Service{
-		Labels: s.Labels, Annotation: s.Annotations[mode.Annotation], Addresses: d.Addresses, Pool: d.Pool, Proxied: proxied(s, r.Held),
+		Labels: s.Labels, Annotation: asked(s), Addresses: d.Addresses, Pool: d.Pool, Proxied: proxied(s, r.Held),
 	})
 	before := proxied(s, r.Held)
 	isNew := func(a netip.Addr) bool { return !slices.Contains(before, a) }

@@ -4,7 +4,9 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
 // node makes a Ready node with a speaker.
@@ -179,9 +182,9 @@ func TestProxyComesWhenAllServeAndGoesInTime(t *testing.T) {
 	s.programmed("web", "Proxy", "Programmed", "")
 
 	// What serves it is about to go.
-	setting := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: settingName}, Data: map[string]string{settingKey: string(mode.None)}}
-	s.create(setting)
+	s.ok(Release(s.ctx, s.admin, c.log.logger(), s.config))
 	s.programmed("web", "VIP", "", "")
+	setting := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: settingName}}
 	s.merge(setting, `{"data":{"dataplane":"all"}}`)
 	s.programmed("web", "Proxy", "Programmed", "")
 	s.programmed("plain", "VIP", "NotProgrammed", "")
@@ -196,9 +199,131 @@ func TestProxyComesWhenAllServeAndGoesInTime(t *testing.T) {
 	if want := []string{"VIP", "Proxy", "VIP", "Proxy", "VIP", "Proxy", "VIP"}; !slices.Equal(modes.modes, want) {
 		t.Errorf("the modes were %v, want %v", modes.modes, want)
 	}
-	for _, e := range s.events(s.namespace, "Service", "web") {
-		t.Log(e)
-	}
 	one()
 	two()
+}
+
+// heldKernel is a kernel that holds what it is told.
+type heldKernel struct {
+	mu   sync.Mutex
+	plan plan.Plan
+}
+
+func (*heldKernel) Look(context.Context) (plan.Local, error) {
+	return plan.Local{Proxy: plan.ProxyNFTables}, nil
+}
+func (k *heldKernel) Apply(_ context.Context, p plan.Plan) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.plan = p
+	return nil
+}
+func (*heldKernel) Check(context.Context) error { return nil }
+func (*heldKernel) Failed() plan.Failed         { return plan.Failed{} }
+
+func (k *heldKernel) addresses() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return joined(k.plan.Addresses)
+}
+
+func joined(list []netip.Addr) string {
+	var out []string
+	for _, a := range list {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+// programs runs the programmer of the node with its real rights: what it serves becomes Proxy, and what is not to be served
+// any more is VIP before it is let go. The speaker of the node has to be running.
+func (s *story) programs(c *replica, node string) {
+	s.t.Helper()
+	log, held := c.log.logger(), &heldKernel{}
+	p := &Programming{
+		Log: log, Namespace: s.config, Node: node, Kernel: held, Options: ProgrammingOptions{Drain: time.Minute, Ping: true},
+		States: &ProgrammerStates{Log: log, Namespace: s.config, Node: node, Version: "v1"},
+	}
+	config := as("metallb-system/fairlead-ipvs@" + node)
+	m := c.manager(config, p.Configure)
+	p.Client = m.GetClient()
+	s.ok(errors.Join(p.States.SetUp(m), p.SetUp(m)))
+	if p.Ready(nil) == nil {
+		s.t.Error("the programmer is ready before it has done anything")
+	}
+	stop := s.background(m.Start)
+	s.merge(s.get("huazi"), `{"metadata":{"annotations":{"fairlead.io/dataplane":"ipvs"}}}`)
+	s.programmed("huazi", "Proxy", "Programmed", "")
+	var o v1alpha1.ProgrammerState
+	s.ok(s.admin.Get(s.ctx, client.ObjectKey{Namespace: s.config, Name: node}, &o))
+	if len(o.OwnerReferences) != 1 || o.OwnerReferences[0].Name != node || !o.Status.Ready || o.Status.KubeProxy != "nftables" || o.Status.Version != "v1" ||
+		!slices.Equal(o.Status.Addresses, []string{"172.25.254.50"}) {
+		s.t.Errorf("its report is %+v", o)
+	}
+	s.ok(p.Ready(nil))
+
+	// A report that somebody deletes is written again.
+	s.delete(&o)
+	s.eventually(func() string {
+		if err := s.admin.Get(s.ctx, client.ObjectKeyFromObject(&o), &o); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+
+	s.merge(s.get("huazi"), `{"metadata":{"annotations":{"fairlead.io/dataplane":null}}}`)
+	s.programmed("huazi", "VIP", "", "")
+	if got := held.addresses(); got != "172.25.254.50" {
+		s.t.Errorf("when kube-proxy is to begin, the kernel serves %q", got)
+	}
+	s.eventually(func() string {
+		if got := held.addresses(); got != "" {
+			return "the kernel still serves " + got
+		}
+		return ""
+	})
+	s.onlyItsOwn(node)
+	s.ok(stop())
+}
+
+// onlyItsOwn sees that a programmer may write its node's report and Lease, and no others.
+func (s *story) onlyItsOwn(node string) {
+	s.t.Helper()
+	lease := func(name, node string) client.Object {
+		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: name, Labels: map[string]string{labelProgrammer: node}}}
+	}
+	state := func(name string) client.Object {
+		return &v1alpha1.ProgrammerState{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: name}}
+	}
+	s.eventually(func() string { // a policy is in force some time after it was created
+		for what, x := range map[string]struct {
+			account string
+			object  client.Object
+		}{
+			"another node's report":       {"metallb-system/fairlead-ipvs@" + node, state("n9")},
+			"another node's Lease":        {"metallb-system/fairlead-ipvs@" + node, lease(leasePrefix+"n9", "n9")},
+			"the controller's Lease":      {"metallb-system/fairlead-ipvs@" + node, lease("fairlead-controller", "")},
+			"a report, bound to no node":  {"metallb-system/fairlead-ipvs", state(node)},
+			"a Lease under another label": {"metallb-system/fairlead-ipvs@" + node, lease(leasePrefix+node, "n9")},
+		} {
+			writer, err := client.New(as(x.account), client.Options{Scheme: s.admin.Scheme()})
+			s.ok(err)
+			err = writer.Create(s.ctx, x.object, client.DryRunAll)
+			if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
+				return fmt.Sprintf("%s: %v, want a refusal by the policy", what, err)
+			}
+		}
+		return ""
+	})
+	limited, err := client.New(as("metallb-system/fairlead-ipvs@"+node), client.Options{Scheme: s.admin.Scheme()})
+	s.ok(err)
+	for what, err := range map[string]error{
+		"reads Secrets":       limited.List(s.ctx, &corev1.SecretList{}, client.InNamespace(s.config)),
+		"reads pools":         limited.List(s.ctx, &v1beta1.IPAddressPoolList{}, client.InNamespace(s.config)),
+		"reads others' state": limited.List(s.ctx, &v1alpha1.ProgrammerStateList{}, client.InNamespace(s.config)),
+	} {
+		if !apierrors.IsForbidden(err) {
+			s.t.Errorf("the programmer %s: %v", what, err)
+		}
+	}
 }

@@ -63,7 +63,7 @@ func (s *story) apply(files ...string) {
 // that users have, all unchanged, beside every kind of Service that is not ours.
 func TestTheGuidesManifestsWithTheRealRights(t *testing.T) {
 	s := newStoryIn(t, "default", "metallb-system", "")
-	s.apply("../config/rbac/controller.yaml", "../config/rbac/speaker.yaml", "../config/rbac/speakerpolicy.yaml")
+	s.apply("../config/rbac/controller.yaml", "../config/rbac/speaker.yaml", "../config/rbac/speakerpolicy.yaml", "../config/rbac/ipvs/ipvs.yaml", "../config/rbac/ipvs/ipvspolicy.yaml")
 	other := "example.com/other"
 	notOurs := map[string]func(*corev1.Service){
 		"cluster-ip": func(v *corev1.Service) { v.Spec.Type = corev1.ServiceTypeClusterIP },
@@ -306,6 +306,7 @@ func (s *story) speaks(c *replica) {
 	endpoints(`{"addresses":["10.244.0.2"],"conditions":{"ready":false}}`) // it is kept by whoever announces it
 	time.Sleep(200 * time.Millisecond)
 	announces("172.25.254.50")
+	s.programs(c, name)
 	s.merge(s.get("huazi"), `{"spec":{"type":"ClusterIP"}}`)
 	announces()
 	began := time.Now()

@@ -43,6 +43,8 @@ type Node struct {
 	Log *slog.Logger
 	// State is the folder, of the host, for records that outlive the process.
 	State string
+	// ProcSys is the folder of the kernel's settings; empty: /proc/sys. A container's own one is read-only.
+	ProcSys string
 
 	programmer *Programmer
 	closers    []io.Closer
@@ -111,7 +113,7 @@ func (n *Node) open() (missing []string, err error) {
 	}
 	n.closers, n.links, n.sockets = opened, links, sockets
 	n.programmer = &Programmer{Log: n.Log, Servers: servers, Device: device, Filter: table}
-	n.sysctls = Sysctls{Proc: "/proc/sys", Record: filepath.Join(n.State, "ipvs-sysctls.json")}
+	n.sysctls = Sysctls{Proc: cmp.Or(n.ProcSys, "/proc/sys"), Record: filepath.Join(n.State, "ipvs-sysctls.json")}
 	return nil, nil
 }
 

@@ -50,15 +50,33 @@ func render(t *testing.T, values map[string]any) objects {
 }
 
 // TestChartAndKustomizeAreOne: who installs by kubectl apply gets what who installs by helm gets, but for the namespace,
-// which helm has made, and the marks of helm.
+// which helm has made, and the marks of helm. The IPVS programmers are there where they are asked for.
 func TestChartAndKustomizeAreOne(t *testing.T) {
-	manifests, err := Manifests(root, "dev")
-	if err != nil {
-		t.Fatal(err)
+	for name, c := range map[string]struct {
+		folders []string
+		values  map[string]any
+	}{
+		"default":   {[]string{"default"}, nil},
+		"with IPVS": {[]string{"default", "ipvs"}, map[string]any{"ipvs": map[string]any{"enabled": true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := objects{}
+			for _, folder := range c.folders {
+				manifests, err := kustomized(root, "dev", folder)
+				if err != nil {
+					t.Fatal(err)
+				}
+				maps.Copy(want, parse(t, string(manifests)))
+			}
+			delete(want, "Namespace metallb-system")
+			compare(t, want, render(t, c.values))
+		})
 	}
-	want := parse(t, string(manifests))
-	delete(want, "Namespace metallb-system")
-	got := render(t, nil)
+}
+
+// compare compares what kustomize renders with what the chart does.
+func compare(t *testing.T, want, got objects) {
+	t.Helper()
 	for key, o := range got {
 		if o.GetAnnotations()["helm.sh/hook"] != "" {
 			delete(got, key)

@@ -13,8 +13,11 @@ import (
 const repository = "ghcr.io/fairlead-lb/fairlead"
 
 // Manifests renders config/default of the repository, with images of that version.
-func Manifests(root, version string) ([]byte, error) {
-	dir := filepath.Join(root, "config", "default")
+func Manifests(root, version string) ([]byte, error) { return kustomized(root, version, "default") }
+
+// kustomized renders one folder of config.
+func kustomized(root, version, folder string) ([]byte, error) {
+	dir := filepath.Join(root, "config", folder)
 	m, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		return nil, fmt.Errorf("rendering %s: %w", dir, err)

@@ -64,6 +64,11 @@ func TestValues(t *testing.T) {
 		"rights of Prometheus":           {values: "prometheus: {serviceAccount: p, namespace: monitoring}", object: "RoleBinding metallb-system/fairlead-prometheus", want: []string{"name: p\n  namespace: monitoring"}},
 		"network policies":               {values: "networkpolicies: {enabled: true, apiPort: 443}", object: "NetworkPolicy metallb-system/fairlead-controller", want: []string{"port: 443", "port: webhooks"}, without: "NetworkPolicy metallb-system/fairlead-default-deny"},
 		"all else is denied":             {values: "networkpolicies: {enabled: true, defaultDeny: true}", object: "NetworkPolicy metallb-system/fairlead-default-deny", want: []string{"podSelector: {}"}},
+		"no IPVS unless it is asked for": {values: "ipvs: {services: all}", object: speaker, without: "DaemonSet metallb-system/fairlead-ipvs"},
+		"IPVS":                           {values: "ipvs: {enabled: true, clusterCIDRs: [10.244.0.0/16, fd00::/48], scheduler: mh, logLevel: debug}", object: "DaemonSet metallb-system/fairlead-ipvs", want: []string{"- --cluster-cidr=10.244.0.0/16,fd00::/48", "- --scheduler=mh", "- --log-level=debug", "hostNetwork: true"}},
+		"IPVS for all":                   {values: "ipvs: {enabled: true, services: all}", object: "ConfigMap metallb-system/fairlead-ipvs", want: []string{"dataplane: all"}},
+		"IPVS goes last":                 {values: "ipvs: {enabled: true}", object: "Job metallb-system/fairlead-ipvs-release", want: []string{"helm.sh/hook: pre-delete", "- --release"}},
+		"IPVS under another name":        {values: "{fullnameOverride: lb, ipvs: {enabled: true}}", object: "ValidatingAdmissionPolicy fairlead-ipvs", want: []string{"system:serviceaccount:metallb-system:lb-ipvs"}},
 		"FRR of MetalLB that is off":     {values: "{frrk8s: {enabled: false, external: false}, speaker: {frr: {enabled: false, metricsPort: 9121}, reloader: {resources: {}}}, frr-k8s: {}}", object: speaker},
 		"as a chart's dependency it has": {values: "global: {x: y}", object: speaker},
 	} {

@@ -11,6 +11,10 @@
 {{- .Values.speaker.serviceAccount.name | default (printf "%s-speaker" (include "fairlead.name" .)) }}
 {{- end }}
 
+{{- define "fairlead.ipvs" -}}
+{{- .Values.ipvs.serviceAccount.name | default (printf "%s-ipvs" (include "fairlead.name" .)) }}
+{{- end }}
+
 {{/* Labels of every object. */}}
 {{- define "fairlead.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -57,7 +61,7 @@ labels:
   {{- end }}
 {{- $annotations := $v.podAnnotations }}
 {{- if $root.Values.prometheus.scrapeAnnotations }}
-{{- $annotations = merge (dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString $root.Values.prometheus.metricsPort)) $annotations }}
+{{- $annotations = merge (dict "prometheus.io/scrape" "true" "prometheus.io/port" (ternary "7950" (toString $root.Values.prometheus.metricsPort) (eq $role "ipvs"))) $annotations }}
 {{- end }}
 {{- with $annotations }}
 annotations:

@@ -1,0 +1,211 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
+	"github.com/fairlead-lb/fairlead/internal/watchdog"
+	"github.com/fairlead-lb/fairlead/ipvs"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+// Programming runs the IPVS programmer of one node: it gathers what the programmer's plan is made of, and tells what came of it.
+type Programming struct {
+	Client    client.Client
+	Log       *slog.Logger
+	Namespace string // of the configuration objects
+	Class     string // of the load balancers served; "" for those without a class
+	Node      string
+	Kernel    ipvs.Kernel
+	States    *ProgrammerStates
+	Options   ProgrammingOptions
+
+	cache      cache.Cache
+	watchdog   *watchdog.Watchdog
+	dirty      chan struct{}
+	programmer *ipvs.Programmer
+	started    time.Time
+	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
+	serving    map[allocator.Key]time.Time             // until when a Service is served that asks no more; zero: it asks
+	slices     map[types.UID]readSlice                 // read before
+}
+
+// ProgrammingOptions are the choices of who runs the cluster.
+type ProgrammingOptions struct {
+	ClusterCIDRs []netip.Prefix // the pods' addresses; none: the Nodes' podCIDRs
+	AllServices  bool           // stand in for kube-proxy
+	Scheduler    plan.Scheduler // of Services that name none
+	Drain        time.Duration  // the longest time that a removed endpoint keeps its connections
+	Ping         bool           // addresses answer pings
+}
+
+// Configure adds to a manager's options what is watched: of Services and EndpointSlices more than the other roles need.
+func (p *Programming) Configure(o *manager.Options) {
+	for object, x := range o.Cache.ByObject {
+		switch object.(type) {
+		case *corev1.Service:
+			x.Transform = stripServedService
+		case *discoveryv1.EndpointSlice:
+			x.Transform = stripServedSlice
+		}
+		o.Cache.ByObject[object] = x
+	}
+	watchSetting(o, p.Namespace)
+}
+
+// SetUp registers the programmer with the manager.
+func (p *Programming) SetUp(m ctrl.Manager) error {
+	p.cache, p.dirty, p.started = m.GetCache(), make(chan struct{}, 1), time.Now()
+	p.serving, p.slices = map[allocator.Key]time.Time{}, map[types.UID]readSlice{}
+	p.watchdog = watchdog.New("the programmer", roundLimit)
+	p.programmer = &ipvs.Programmer{
+		Log: p.Log, Node: p.Node, Kernel: p.Kernel, View: p.view, Dirty: p.dirty, Changed: p.report, Watchdog: p.watchdog,
+	}
+	p.States.Alive = p.alive
+	return errors.Join(m.AddHealthzCheck("programmer", p.watchdog.Check), m.Add(everywhere(p.run)))
+}
+
+// Ready returns nil when the kernel holds the whole last plan.
+func (p *Programming) Ready(*http.Request) error {
+	if r := p.programmer.Report(); !r.Ready {
+		if len(r.Problems) > 0 {
+			return errors.New(r.Problems[0].Message)
+		}
+		return errors.New("nothing has been programmed yet")
+	}
+	return nil
+}
+
+// aliveFor is how long the kernel counts as looked at: it is every second.
+const aliveFor = 5 * time.Second
+
+func (p *Programming) alive() bool {
+	r := p.programmer.Report()
+	return (r.Ready || len(r.Addresses) > 0) && time.Since(r.Checked) < aliveFor
+}
+
+// mark notes that the plan is to be made anew.
+func (p *Programming) mark() {
+	select {
+	case p.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// run programs until the context ends.
+func (p *Programming) run(ctx context.Context) error {
+	kinds := []client.Object{&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &corev1.ConfigMap{}}
+	if err := watch(ctx, p.cache, kinds, p.mark); err != nil {
+		return err
+	}
+	if p.Options.AllServices {
+		local, err := p.Kernel.Look(ctx)
+		if err != nil {
+			return fmt.Errorf("looking for a kube-proxy: %w", err)
+		}
+		if local.Proxy != plan.ProxyNone {
+			return fmt.Errorf("--all-services stands in for kube-proxy, but one runs on node %s (mode %s): remove it, or the flag", p.Node, local.Proxy)
+		}
+	}
+	return p.programmer.Run(ctx)
+}
+
+// view gathers the view; it is for the programmer.
+func (p *Programming) view(local plan.Local) (plan.View, bool) {
+	v, err := p.gather(context.Background(), local, time.Now()) // from the cache
+	if err != nil {
+		p.Log.Error("the view is not known", "error", err)
+		return v, false
+	}
+	balancers := map[netip.Addr]struct{}{}
+	for i := range v.Services {
+		for _, a := range v.Services[i].LoadBalancer {
+			balancers[a] = struct{}{}
+		}
+	}
+	p.balancers.Store(&balancers)
+	return v, true
+}
+
+// report tells what came of a round. Until a view was carried out nothing is known, and what was reported before stays.
+func (p *Programming) report() {
+	r := p.programmer.Report()
+	balancers := p.balancers.Load()
+	if !r.Ready && len(r.Problems) == 0 || balancers == nil && len(r.Missing) == 0 {
+		return
+	}
+	p.States.tell(stateOfProgrammer(&r, balancers, p.started))
+}
+
+// stateOfProgrammer words a report as a status; of the addresses it has those of load balancers.
+func stateOfProgrammer(r *ipvs.Report, balancers *map[netip.Addr]struct{}, started time.Time) v1alpha1.ProgrammerStateStatus {
+	s := v1alpha1.ProgrammerStateStatus{
+		StartedAt: metav1.Time{Time: started.Truncate(time.Second)}, Ready: r.Ready, KubeProxy: string(r.Proxy), Missing: r.Missing,
+	}
+	var addresses []netip.Addr
+	for _, a := range r.Addresses {
+		if _, ok := (*balancers)[a]; ok {
+			addresses = append(addresses, a)
+		}
+	}
+	s.Counts.Addresses = int32(len(addresses))
+	s.Addresses = addrset.Of(addresses).Texts()
+	if len(s.Addresses) > v1alpha1.MaxProgrammerRanges {
+		s.Addresses, s.Truncated = s.Addresses[:v1alpha1.MaxProgrammerRanges], true
+	}
+	for _, h := range r.NodePorts {
+		if h.Refused {
+			s.Counts.Refused++
+		} else {
+			s.Counts.NodePorts++
+		}
+		s.NodePorts = append(s.NodePorts, v1alpha1.ProgrammerNodePort{
+			Service: h.Namespace + "/" + h.Name, Port: h.Range.String(), Address: h.Address.String(), Refused: h.Refused,
+		})
+	}
+	slices.SortStableFunc(s.NodePorts, func(a, b v1alpha1.ProgrammerNodePort) int { return last(a.Refused) - last(b.Refused) })
+	if len(s.NodePorts) > v1alpha1.MaxProgrammerNodePorts {
+		s.NodePorts, s.Truncated = s.NodePorts[:v1alpha1.MaxProgrammerNodePorts], true
+	}
+	for _, x := range r.Problems {
+		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: string(x.Reason), Message: cut(x.Message, maxProblemMessage)})
+	}
+	for _, x := range r.Verdicts {
+		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{
+			Kind: "Service", Name: x.Namespace + "/" + x.Name, Reason: string(x.Reason), Message: cut(x.Message, maxProblemMessage),
+		})
+	}
+	s.Counts.Problems = int32(len(s.Problems))
+	s.Problems = s.Problems[:min(len(s.Problems), maxProgrammerProblems)]
+	return s
+}
+
+// maxProgrammerProblems is how many problems a ProgrammerState lists at most.
+const maxProgrammerProblems = 200
+
+// last is what comes after what is true.
+func last(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}

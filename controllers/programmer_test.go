@@ -1,0 +1,188 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+)
+
+// TestProgrammerGather: what a programmer serves, read of what its cache keeps.
+func TestProgrammerGather(t *testing.T) {
+	other, web, port, yes, node, tcp := "example.com/other", "web", int32(8080), true, "n2", corev1.ProtocolTCP
+	timeout, local := int32(60), corev1.ServiceInternalTrafficPolicyLocal
+	named := func(name string, changes ...func(*corev1.Service)) *corev1.Service {
+		s := huazi()
+		s.Name, s.ResourceVersion = name, ""
+		s.Spec.ClusterIPs, s.Spec.ClusterIP = []string{"10.96.0.7"}, "10.96.0.7"
+		s.Spec.Ports = []corev1.ServicePort{{Name: "web", Port: 80, NodePort: 30080}}
+		for _, change := range changes {
+			change(s)
+		}
+		return s
+	}
+	asks := annotated(mode.Annotation, mode.IPVS)
+	whole := func(s *corev1.Service) { s.Labels = map[string]string{labelProxyName: proxyName} }
+	proxy := func(s *corev1.Service) {
+		s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.53"}), parse([]string{"172.25.254.53"}))
+	}
+	objects := []client.Object{
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelTopologyZone: "z"}}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24"}}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.1.0/24", "fd00:1::/64"}}},
+		named("asks", assigned("172.25.254.50", "fd00::50"), asks, annotated(plan.AnnotationScheduler, "mh"), annotated(portrange.Annotation, "21"), func(s *corev1.Service) {
+			s.Spec.ExternalTrafficPolicy, s.Spec.InternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal, &local
+			s.Spec.LoadBalancerSourceRanges = []string{"192.0.2.0/24", " 10.0.0.1/8"}
+			s.Spec.SessionAffinity, s.Spec.SessionAffinityConfig = corev1.ServiceAffinityClientIP, &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &timeout}}
+		}),
+		named("asks-not", assigned("172.25.254.51")),
+		named("has-no-address", asks),
+		named("of-another", assigned("172.25.254.52"), asks, func(s *corev1.Service) { s.Spec.LoadBalancerClass = &other }),
+		named("is-proxied", assigned("172.25.254.53"), proxy),
+		named("whole", whole, func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.ExternalIPs = corev1.ServiceTypeNodePort, []string{"203.0.113.1"}
+		}),
+		named("headless", whole, func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.ClusterIP = corev1.ServiceTypeClusterIP, corev1.ClusterIPNone
+		}),
+		&discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "asks-1", Labels: map[string]string{discoveryv1.LabelServiceName: "asks"}, Annotations: map[string]string{"a": "b"}},
+			Ports:      []discoveryv1.EndpointPort{{Name: &web, Port: &port, Protocol: &tcp}, {Name: &web}},
+			Endpoints: []discoveryv1.Endpoint{
+				{Addresses: []string{"10.244.1.2"}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &yes}, Hints: &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "z"}}, ForNodes: []discoveryv1.ForNode{{Name: "n2"}}}},
+				{Addresses: []string{"10.244.1.3"}, Conditions: discoveryv1.EndpointConditions{Ready: new(bool), Serving: &yes, Terminating: &yes}},
+			},
+		},
+	}
+	for _, o := range objects { // as they are in the cache
+		var err error
+		switch o.(type) {
+		case *corev1.Service:
+			_, err = stripServedService(o)
+		case *discoveryv1.EndpointSlice:
+			_, err = stripServedSlice(o)
+		case *corev1.Node:
+			_, err = stripNode(o)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), dirty: make(chan struct{}, 1)}
+	v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1"})}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 22, 10, 0, 0, 7, time.UTC)
+	ports := []plan.Port{{Name: "web", Protocol: "TCP", Port: 80}}
+	want := plan.View{
+		Node: "n1", Zone: "z", Addresses: parse([]string{"10.0.0.1"}),
+		Internal: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:1::/64")},
+		Services: []plan.Service{
+			{
+				Namespace: "default", Name: "asks", UID: "u1", AssignedAt: at, LoadBalancer: parse([]string{"172.25.254.50", "fd00::50"}), Ports: ports,
+				ExternalLocal: true, InternalLocal: true, Affinity: time.Minute, Scheduler: "mh", Ranges: "21",
+				SourceRanges: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.0.0.0/8")},
+				Slices: []plan.Slice{{Ports: []plan.Port{{Name: "web", Protocol: "TCP", Port: 8080}}, Endpoints: []plan.Endpoint{
+					{Address: netip.MustParseAddr("10.244.1.2"), Node: "n2", Ready: true, Serving: true, Zones: []string{"z"}, Nodes: []string{"n2"}},
+					{Address: netip.MustParseAddr("10.244.1.3"), Serving: true, Terminating: true},
+				}}},
+			},
+			{Namespace: "default", Name: "is-proxied", UID: "u1", AssignedAt: at, LoadBalancer: parse([]string{"172.25.254.53"}), Ports: ports},
+			{
+				Namespace: "default", Name: "whole", UID: "u1", ClusterIPs: parse([]string{"10.96.0.7"}), ExternalIPs: parse([]string{"203.0.113.1"}),
+				Ports: []plan.Port{{Name: "web", Protocol: "TCP", Port: 80, NodePort: 30080}},
+			},
+		},
+	}
+	if d := cmp.Diff(want, v, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestAServiceThatAsksNoMoreIsServedForAMoment: kube-proxy needs a moment to begin.
+func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
+	s := huazi(assigned("172.25.254.50"), annotated(mode.Annotation, mode.IPVS))
+	p := &Programming{Node: "n1", dirty: make(chan struct{}, 1)}
+	at := func(after time.Duration) bool {
+		serving := map[allocator.Key]time.Time{}
+		_, ok := p.served(s, mode.Annotated, serving, now.Add(after))
+		p.serving = serving
+		return ok
+	}
+	var got []string
+	note := func(what string, served bool) { got = append(got, fmt.Sprint(what, " ", served)) }
+	note("asks", at(0))
+	s.Annotations[mode.Annotation] = ""
+	s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.50"}), parse([]string{"172.25.254.50"}))
+	note("proxied", at(time.Hour))
+	s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.50"}), nil)
+	note("left", at(2*time.Hour))
+	note("soon", at(2*time.Hour+lingering-1))
+	note("later", at(2*time.Hour+lingering))
+	note("ever", at(3*time.Hour))
+	s.Annotations[mode.Annotation] = mode.IPVS
+	note("again", at(4*time.Hour))
+	if text := strings.Join(got, ", "); text != "asks true, proxied true, left true, soon true, later false, ever false, again true" {
+		t.Error(text)
+	}
+}
+
+func TestStateOfProgrammer(t *testing.T) {
+	balancers := map[netip.Addr]struct{}{}
+	r := ipvs.Report{Node: "n1", Ready: true, Proxy: plan.ProxyNFTables, Addresses: parse([]string{"10.96.0.1"}),
+		Problems: []verdict.Verdict{{Reason: verdict.ProgrammingFailed, Message: strings.Repeat("x", 1000)}},
+		Verdicts: []plan.Verdict{{Namespace: "a", Name: "b", Verdict: verdict.Verdict{Reason: verdict.PortConflict, Message: "taken"}}}}
+	for i := range 5 {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		r.Addresses, balancers[a] = append(r.Addresses, a), struct{}{}
+	}
+	port := func(n uint16, refused bool) plan.Held {
+		return plan.Held{Namespace: "a", Name: "b", Refused: refused, Ports: plan.Ports{Address: netip.MustParseAddr("10.0.0.1"), Range: portrange.Port("TCP", n)}}
+	}
+	r.NodePorts = []plan.Held{port(33333, false), port(33334, true)}
+	got := stateOfProgrammer(&r, &balancers, now)
+	want := v1alpha1.ProgrammerStateStatus{
+		StartedAt: metav1.NewTime(now.Truncate(time.Second)), Ready: true, KubeProxy: "nftables", Addresses: []string{"192.0.2.0-192.0.2.4"},
+		NodePorts: []v1alpha1.ProgrammerNodePort{{Service: "a/b", Port: "33334/TCP", Address: "10.0.0.1", Refused: true}, {Service: "a/b", Port: "33333/TCP", Address: "10.0.0.1"}},
+		Problems: []v1alpha1.SpeakerProblem{
+			{Reason: "ProgrammingFailed", Message: strings.Repeat("x", maxProblemMessage)}, {Kind: "Service", Name: "a/b", Reason: "PortConflict", Message: "taken"},
+		},
+		Counts: v1alpha1.ProgrammerCounts{Addresses: 5, NodePorts: 1, Refused: 1, Problems: 2},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+
+	// However much there is, the object stays well below what etcd takes.
+	for i := range 20000 {
+		a := netip.AddrFrom16([16]byte{0: 0x20, 13: byte(i >> 8), 14: byte(i), 15: 1})
+		r.Addresses, balancers[a] = append(r.Addresses, a), struct{}{}
+		r.NodePorts = append(r.NodePorts, port(33333, true))
+		r.Verdicts = append(r.Verdicts, r.Verdicts[0])
+	}
+	got = stateOfProgrammer(&r, &balancers, now)
+	if n := len(got.Addresses) + len(got.NodePorts) + len(got.Problems); n != v1alpha1.MaxProgrammerRanges+v1alpha1.MaxProgrammerNodePorts+maxProgrammerProblems || !got.Truncated || got.Counts.Addresses != 20005 {
+		t.Errorf("%d entries, counts %+v", n, got.Counts)
+	}
+	if !slices.IsSortedFunc(got.NodePorts, func(a, b v1alpha1.ProgrammerNodePort) int { return last(a.Refused) - last(b.Refused) }) {
+		t.Error("node ports that are refused are not first")
+	}
+}
