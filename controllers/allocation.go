@@ -193,7 +193,7 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	p := a.pass(services, claims, namespaces, programmed, a.Now())
 	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
 	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
-	err = a.carryOut(ctx, p, objects, claimed, usage)
+	err = errors.Join(a.carryOut(ctx, p, objects, claimed, usage), a.Programmers.complaints(ctx, services, a.record))
 	var again time.Duration
 	if at := sooner(p.outcome.RecheckAt, p.settles); !at.IsZero() {
 		again = max(at.Sub(a.Now()), time.Millisecond)

@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/explain"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/lint"
 	"github.com/fairlead-lb/fairlead/policy"
@@ -50,6 +51,7 @@ type observed struct {
 	endpoints  []discoveryv1.EndpointSlice
 	nodes      []corev1.Node
 	speakers   []v1alpha1.SpeakerState
+	programmed map[string]addrset.Set // what each node's IPVS programmer serves
 
 	mu   sync.Mutex
 	gaps []explain.Gap
@@ -57,7 +59,7 @@ type observed struct {
 
 // Read reads everything at once. What the reader may not read is told as a Gap; an error means that nothing can be said.
 func (o Observation) Read(ctx context.Context) (*explain.View, error) {
-	x := observed{namespaces: map[string]map[string]string{}}
+	x := observed{namespaces: map[string]map[string]string{}, programmed: map[string]addrset.Set{}}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for _, r := range slices.Concat(o.cluster(&x), o.configuration(&x)) {
@@ -103,6 +105,13 @@ func (o Observation) cluster(x *observed) []reading {
 		}},
 		{explain.Speakers, "speakerstates.fairlead.io", func(ctx context.Context) error {
 			return pages(ctx, o, new(v1alpha1.SpeakerStateList), func(l *v1alpha1.SpeakerStateList) { x.speakers = append(x.speakers, l.Items...) }, home)
+		}},
+		{explain.Programmers, "programmerstates.fairlead.io", func(ctx context.Context) error {
+			return pages(ctx, o, new(v1alpha1.ProgrammerStateList), func(l *v1alpha1.ProgrammerStateList) {
+				for i := range l.Items {
+					x.programmed[l.Items[i].Name], _ = addrset.Parse(l.Items[i].Status.Addresses)
+				}
+			}, home)
 		}},
 	}
 }
@@ -327,6 +336,7 @@ func countEndpoints(list []discoveryv1.EndpointSlice) map[allocator.Key]count {
 func (o Observation) announcing(x *observed, p *policy.Policy) plan.View {
 	published := publishedBy(x.speakers)
 	v := plan.View{Policy: p, Services: announcedServices(p, o.Class, x.services, x.endpoints)}
+	v.Programmed = programmedFor(v.Services, x.programmed)
 	var local speaker.Local
 	unsettled := map[string]bool{}
 	for i := range x.speakers {

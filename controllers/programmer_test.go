@@ -186,3 +186,44 @@ func TestStateOfProgrammer(t *testing.T) {
 		t.Error("node ports that are refused are not first")
 	}
 }
+
+// TestComplaints: what programmers do not serve is told on the Service, once for each reason, however many nodes say so.
+func TestComplaints(t *testing.T) {
+	state := func(node string, problems ...v1alpha1.SpeakerProblem) *v1alpha1.ProgrammerState {
+		return &v1alpha1.ProgrammerState{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: node}, Status: v1alpha1.ProgrammerStateStatus{Problems: problems}}
+	}
+	of := func(service string, reason verdict.Reason, message string) v1alpha1.SpeakerProblem {
+		return v1alpha1.SpeakerProblem{Kind: "Service", Name: service, Reason: string(reason), Message: message}
+	}
+	b := state("b", of("default/huazi", verdict.SchedulerUnavailable, "node b has no mh"), of("default/gone", verdict.PortConflict, "who"))
+	a := state("a", of("default/huazi", verdict.SchedulerUnavailable, "node a has no mh"), of("default/huazi", verdict.InvalidRequest, "bad weights"),
+		v1alpha1.SpeakerProblem{Reason: string(verdict.ProgrammingFailed), Message: "of the node"})
+	c := fakeClient(t, b, a).Build()
+	p := &Programmers{Namespace: "metallb-system", client: c}
+	tells := func(want ...string) {
+		t.Helper()
+		var got []string
+		err := p.complaints(context.Background(), []*corev1.Service{huazi()}, func(s *corev1.Service, e event) {
+			got = append(got, s.Name+" "+e.kind+" "+string(e.Reason)+" "+e.Message)
+		})
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, told %q, want %q", err, got, want)
+		}
+	}
+	tells("huazi Warning SchedulerUnavailable node a has no mh", "huazi Warning InvalidRequest bad weights")
+	tells()
+	if err := c.Delete(context.Background(), a); err != nil {
+		t.Fatal(err)
+	}
+	tells() // node b still says so, in other words
+	b.Status.Problems = nil
+	if err := c.Update(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	tells()
+	b.Status.Problems = []v1alpha1.SpeakerProblem{of("default/huazi", verdict.SchedulerUnavailable, "node b has no mh")}
+	if err := c.Update(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	tells("huazi Warning SchedulerUnavailable node b has no mh")
+}

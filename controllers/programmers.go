@@ -70,6 +70,14 @@ type Programmers struct {
 	mu    sync.Mutex
 	heard map[string]sign // by node
 	alive bool            // what view says
+
+	told map[complaint]struct{} // of Services; for the one worker of the allocation
+}
+
+// complaint is what programmers do not serve of a Service as it asks, for one reason. It is comparable.
+type complaint struct {
+	service string // namespace/name
+	reason  verdict.Reason
 }
 
 // sign is the last sign of life of a programmer.
@@ -264,6 +272,46 @@ func (p *Programmers) view(ctx context.Context, compiled *policy.Policy) (*mode.
 	}
 	slices.SortFunc(out.Nodes, func(a, b mode.Node) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// complaints tells what programmers do not serve of Services as they ask: once for each Service and reason, however many nodes
+// say so, in the words of the first one.
+func (p *Programmers) complaints(ctx context.Context, services []*corev1.Service, tell func(*corev1.Service, event)) error {
+	if p == nil {
+		return nil
+	}
+	var list v1alpha1.ProgrammerStateList
+	if err := listAll(ctx, p.client, p.Namespace, &list); err != nil {
+		return err
+	}
+	said := map[complaint]string{}
+	var order []complaint
+	for _, o := range slices.SortedFunc(slices.Values(list.Items), func(a, b v1alpha1.ProgrammerState) int { return cmp.Compare(a.Name, b.Name) }) {
+		for _, x := range o.Status.Problems {
+			c := complaint{x.Name, verdict.Reason(x.Reason)}
+			if _, ok := said[c]; x.Kind == "Service" && !ok {
+				said[c] = x.Message
+				order = append(order, c)
+			}
+		}
+	}
+	byName := map[string]*corev1.Service{}
+	if len(order) > 0 {
+		for _, s := range services {
+			byName[s.Namespace+"/"+s.Name] = s
+		}
+	}
+	told := map[complaint]struct{}{}
+	for _, c := range order {
+		told[c] = struct{}{}
+		if s := byName[c.service]; s != nil {
+			if _, again := p.told[c]; !again {
+				tell(s, *warning(c.reason, "%s", said[c]))
+			}
+		}
+	}
+	p.told = told
+	return nil
 }
 
 // able says whether a node may announce addresses by what its Node says.

@@ -27,6 +27,7 @@ const (
 	Nodes          Kind = "Nodes"
 	Configuration  Kind = "the configuration"
 	Claims         Kind = "AddressClaims"
+	Programmers    Kind = "ProgrammerStates"
 	Speakers       Kind = "SpeakerStates"
 )
 
