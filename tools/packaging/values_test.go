@@ -148,8 +148,9 @@ func TestEveryArgumentOfTheChartIsAFlag(t *testing.T) {
 loadBalancerClass: c/d
 prometheus: {metricsPort: 9120}
 controller: {logLevel: debug, logFormat: json, protectPools: refuse, orphanGrace: 1h}
-speaker: {logLevel: debug, logFormat: json, memberlist: {mlBindPort: 7777}, excludeInterfaces: {patterns: [^a]}}`))
-	for _, key := range []string{"Deployment metallb-system/fairlead-controller", "DaemonSet metallb-system/fairlead-speaker"} {
+speaker: {logLevel: debug, logFormat: json, memberlist: {mlBindPort: 7777}, excludeInterfaces: {patterns: [^a]}}
+ipvs: {enabled: true, clusterCIDRs: [10.0.0.0/8], scheduler: mh, logLevel: debug, logFormat: json}`))
+	for _, key := range []string{"Deployment metallb-system/fairlead-controller", "DaemonSet metallb-system/fairlead-speaker", "DaemonSet metallb-system/fairlead-ipvs"} {
 		var pods struct {
 			Spec struct {
 				Template struct {
