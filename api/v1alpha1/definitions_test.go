@@ -108,6 +108,48 @@ spec.service.uid string required
 `}},
 	},
 	{
+		Kind: "ProgrammerState", Plural: "programmerstates", Short: "pgm", NoStatus: true,
+		Columns: []string{
+			"Ready boolean .status.ready",
+			"Addresses integer .status.counts.addresses",
+			"Node Ports integer .status.counts.nodePorts",
+			"Refused integer .status.counts.refused",
+			"Problems integer .status.counts.problems",
+			"Kube-Proxy string .status.kubeProxy",
+			"Version string .status.version/1",
+			"Started date .status.startedAt",
+		},
+		Versions: []crdtest.Version{{Name: "v1alpha1", State: "served storage", Fields: `
+status object
+status.addresses array
+status.addresses[] string
+status.counts object
+status.counts.addresses integer int32
+status.counts.nodePorts integer int32
+status.counts.problems integer int32
+status.counts.refused integer int32
+status.kubeProxy string
+status.missing array
+status.missing[] string
+status.nodePorts array
+status.nodePorts[] object
+status.nodePorts[].address string required
+status.nodePorts[].port string required
+status.nodePorts[].refused boolean
+status.nodePorts[].service string required
+status.problems array
+status.problems[] object
+status.problems[].kind string
+status.problems[].message string required
+status.problems[].name string
+status.problems[].reason string required
+status.ready boolean
+status.startedAt string date-time
+status.truncated boolean
+status.version string
+`}},
+	},
+	{
 		Kind: "SpeakerState", Plural: "speakerstates", Short: "spk", NoStatus: true,
 		Columns: []string{
 			"Settled boolean .status.settled",
