@@ -85,7 +85,7 @@ func TestTools(t *testing.T) {
 	}
 	got = ns.Command(t, "nft", "list", "ruleset")
 	for _, part := range []string{
-		"192.0.2.1 . 17 . 1000-2000",
+		"192.0.2.1 . udp . 1000-2000",
 		"ct original ip daddr . meta l4proto . ct original proto-dst @masquerade masquerade fully-random",
 		"ct original ip6 daddr . meta l4proto . ct original proto-dst @preserve accept",
 		"priority 97",
