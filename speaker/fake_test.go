@@ -52,6 +52,7 @@ type world struct {
 	resumed    []time.Duration
 	unheard    error // what Confirm returns
 	published  []plan.Facts
+	joining    []plan.Facts // what was published when Members began to run
 	applying   func() error // what Apply does first; nil for nothing
 	reports    []Report
 	failback   time.Duration
@@ -271,14 +272,24 @@ func (l links) Snapshot() []plan.LinkState {
 
 type members struct{ *world }
 
-func (m members) Run(ctx context.Context) error { return m.live(ctx, "members") }
-func (m members) Ready() <-chan struct{}        { return m.ready }
+func (m members) Run(ctx context.Context) error {
+	m.mu.Lock()
+	m.joining = slices.Clone(m.published)
+	m.mu.Unlock()
+	return m.live(ctx, "members")
+}
+
+func (m members) Ready() <-chan struct{} { return m.ready }
 
 func (m members) Alive() []plan.Member {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []plan.Member
 	for _, node := range m.alive {
+		if node == m.view.Node && len(m.published) > 0 {
+			out = append(out, plan.Member{Node: node, Address: netip.MustParseAddr("192.0.2.1"), Facts: m.published[len(m.published)-1]})
+			continue
+		}
 		out = append(out, plan.Member{Node: node, Address: netip.MustParseAddr("192.0.2.1"), Facts: m.facts[node]})
 	}
 	return out

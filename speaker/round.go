@@ -113,5 +113,6 @@ func (r *round) look(paused bool, now time.Time) (Local, time.Duration) {
 	settled, wait := r.settling.step(local, paused, now)
 	local.Facts = plan.Facts{Settled: settled, Started: r.settling.started, Links: plan.DigestOf(local.Links)}
 	r.Members.Publish(local.Facts)
+	local.Members = r.alive() // with what this one says of itself now
 	return local, wait
 }

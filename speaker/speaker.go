@@ -112,6 +112,9 @@ func (s *Speaker) Run(ctx context.Context) error {
 	// The edges outlive ctx: they are needed for the hand-over.
 	edges, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	r := newRound(s, time.Now())
+	// Before the others hear of this speaker: one that says nothing of itself is not asked to wait.
+	s.Members.Publish(plan.Facts{Started: r.settling.started})
 	g, edges := errgroup.WithContext(edges)
 	for _, run := range s.edges() {
 		g.Go(func() error { return run(edges) })
@@ -121,7 +124,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		planning, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(edges, cancel)() // an edge that fails ends the planning
-		s.follow(planning)
+		s.follow(planning, r)
 		s.handOver(edges)
 		return nil
 	})
@@ -147,11 +150,10 @@ const (
 )
 
 // follow carries out the plan again whenever something changed, until the context ends.
-func (s *Speaker) follow(ctx context.Context) {
+func (s *Speaker) follow(ctx context.Context, r *round) {
 	if !s.awaitFirst(ctx) {
 		return
 	}
-	r := newRound(s, time.Now())
 	var heartbeats, bgp <-chan struct{} // nothing comes from nil
 	if s.Heartbeats != nil {
 		heartbeats = s.Heartbeats.Changed()

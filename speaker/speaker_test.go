@@ -271,6 +271,23 @@ func TestALostNodeIsReplaced(t *testing.T) {
 }
 
 // TestAfterAPauseAnotherSpeakerIsHeardFirst: nothing is announced until then, and the speaker is not settled any more.
+// TestANewcomerIsOneFromTheFirst: before anybody hears of it, it says that it is not settled, and its first plan knows that,
+// too. Otherwise it would take what others serve for a moment.
+func TestANewcomerIsOneFromTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.failback = 30 * time.Second
+		w.up()
+		if len(w.joining) == 0 || w.joining[0] == (plan.Facts{}) || w.joining[0].Settled {
+			t.Errorf("it joined the others saying %+v of itself", w.joining)
+		}
+		first := w.reports[0].Local
+		if self := first.Members[0]; self.Node != "n1" || !self.Unsettled() || self.Facts != first.Facts {
+			t.Errorf("the first plan is made with %+v of itself, want %+v", self, first.Facts)
+		}
+	})
+}
+
 func TestAfterAPauseAnotherSpeakerIsHeardFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -297,7 +314,7 @@ func TestAfterAPauseAnotherSpeakerIsHeardFirst(t *testing.T) {
 		for _, f := range w.published {
 			settled = append(settled, f.Settled)
 		}
-		if !slices.Equal(settled, []bool{false, true, false, true}) {
+		if !slices.Equal(settled, []bool{false, false, true, false, true}) {
 			t.Errorf("told of itself %v", w.published)
 		}
 		w.wantApplies(apply{72 * time.Second, ".50", ""}, apply{102 * time.Second, ".50", ""})

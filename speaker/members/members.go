@@ -143,8 +143,16 @@ func (m *Members) keepJoining(ctx context.Context, list *memberlist.Memberlist, 
 // Ready is closed when the first round of joining is over, so that Alive means something.
 func (m *Members) Ready() <-chan struct{} { return m.ready }
 
-// Alive returns the live members, this one included, by name. The caller must not change it.
-func (m *Members) Alive() []plan.Member { return *m.alive.Load() }
+// Alive returns the live members, this one included with what was Published last, by name.
+func (m *Members) Alive() []plan.Member {
+	alive := slices.Clone(*m.alive.Load())
+	for i := range alive {
+		if alive[i].Node == m.config.Node {
+			alive[i].Facts = *m.facts.Load()
+		}
+	}
+	return alive
+}
 
 // Publish replaces what this member says of itself. It may be called before Run.
 func (m *Members) Publish(f plan.Facts) {
@@ -288,11 +296,7 @@ func (m *Members) living(list *memberlist.Memberlist) []plan.Member {
 	m.heardMu.Lock()
 	defer m.heardMu.Unlock()
 	for _, n := range nodes {
-		x := m.heard[n.Name]
-		if x.Node == m.config.Node {
-			x.Facts = *m.facts.Load()
-		}
-		alive = append(alive, x)
+		alive = append(alive, m.heard[n.Name])
 	}
 	slices.SortFunc(alive, func(a, b plan.Member) int { return cmp.Compare(a.Node, b.Node) })
 	return alive

@@ -367,6 +367,9 @@ func TestFactsReachTheOthers(t *testing.T) {
 	after := before
 	after.Settled, after.Links = true, 8
 	a.Publish(after)
+	if self := a.Alive()[0]; self.Facts != after {
+		t.Errorf("a itself does not know at once what it published: %+v", self)
+	}
 	b.knows("a", after)
 	a.knows("a", after)
 	third := c.start("c") // that comes later
