@@ -1,6 +1,6 @@
 # Everything that builds and tests Fairlead. `make` alone lists the targets.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-TAGS    := envtest,netns,vm,e2e,install,bench,soak
+TAGS    := browser,envtest,netns,vm,e2e,install,bench,soak
 FUZZ    := 5s
 FUZZED  := $(addprefix speaker/,layer2/FuzzARP layer2/FuzzNDP bgp/FuzzOpen bgp/FuzzMessage heartbeat/FuzzMessage bfd/FuzzPacket bfd/FuzzEcho) \
            policy/FuzzParseRange policy/FuzzParseCommunity lint/FuzzCheck
@@ -9,7 +9,7 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep lint generate verify
+.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-browser test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
@@ -34,6 +34,9 @@ test-packaging: ## Test the chart, the manifests and the image
 
 test-envtest: setup ## Test the controllers against a real API server
 	KUBEBUILDER_ASSETS="$$(bin/lab assets)" go test -race -count=1 -tags envtest ./controllers/...
+
+test-browser: ## Test the status page in a headless Chromium (Debian's chromium-headless-shell)
+	go test -count=1 -tags browser -run Browser ./statuspage
 
 test-netns: setup ## Test the edges against the kernel, in network namespaces (root)
 	$(AS_ROOT) -race -tags netns ./speaker/...

@@ -62,6 +62,33 @@ type ServiceStatus struct {
 	Since     time.Time      `json:"since,omitzero"` // that is so
 }
 
+// State is how far a Service comes.
+type State string
+
+// The states.
+const (
+	Waiting   State = "waiting"   // it has no address
+	Silent    State = "silent"    // it has one, and nobody announces it
+	Announced State = "announced" // it has one that is announced
+)
+
+// Urgency orders states: what is higher needs somebody sooner.
+func (s State) Urgency() int { return slices.Index([]State{Announced, Silent, Waiting}, s) }
+
+// State says how far the Service comes.
+func (s *ServiceStatus) State() State {
+	switch {
+	case len(s.Addresses) == 0:
+		return Waiting
+	case silences(s.Reason):
+		return Silent
+	}
+	return Announced
+}
+
+// Established says whether the session is.
+func (s *SessionStatus) Established() bool { return s.State == stateEstablished }
+
 // NodeStatus is one node at a glance.
 type NodeStatus struct {
 	Name        string    `json:"name"`
@@ -200,15 +227,21 @@ func (v *View) announcedByBGP(out map[allocator.Key]announced, open map[allocato
 
 // OfCluster returns the cluster at a glance.
 func OfCluster(v *View) Status {
+	s, _ := Overview(v)
+	return s
+}
+
+// Overview returns the cluster at a glance, and what every Service comes to, as Table does.
+func Overview(v *View) (Status, []ServiceStatus) {
 	s := Status{Namespace: v.Namespace, Now: v.Now, Pools: []PoolStatus{}, Waiting: []ServiceStatus{}, Silent: []ServiceStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Problems: []Problem{}}
 	s.Gaps = v.gaps()
 	rows, wanted := table(v)
 	s.Services.All = len(rows)
 	for _, x := range rows {
-		switch {
-		case len(x.Addresses) == 0:
+		switch x.State() {
+		case Waiting:
 			s.Waiting = append(s.Waiting, x)
-		case silences(x.Reason):
+		case Silent:
 			s.Silent = append(s.Silent, x)
 		}
 	}
@@ -221,7 +254,7 @@ func OfCluster(v *View) Status {
 	slices.SortFunc(s.Nodes, func(a, b NodeStatus) int { return cmp.Compare(a.Name, b.Name) })
 	s.Sessions = append(s.Sessions, v.sessions()...)
 	s.Problems = append(s.Problems, v.problems()...)
-	return s
+	return s, rows
 }
 
 // pools counts what is in use of every pool.

@@ -29,6 +29,7 @@ type controllerFlags struct {
 	elect       bool
 	writers     uint16
 	orphanGrace time.Duration
+	status      struct{ address, certificate, key string }
 }
 
 func controllerCommand() *cobra.Command {
@@ -43,6 +44,9 @@ func controllerCommand() *cobra.Command {
 	f.webhookFlags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&f.elect, "leader-elect", true, "let one replica at a time decide; the others wait")
 	cmd.Flags().DurationVar(&f.orphanGrace, "orphan-grace", 5*time.Minute, "how long a Service keeps an address that is in no pool any more, where no other can be had; 0: not at all")
+	cmd.Flags().StringVar(&f.status.address, "status-address", "", "`address` that serves the status page: on a loopback address by HTTP to all, on another one by HTTPS to those whom the API server knows and who may look; empty: none")
+	cmd.Flags().StringVar(&f.status.certificate, "status-tls-cert", "", "`file` with the status page's certificate; empty: one that signs itself")
+	cmd.Flags().StringVar(&f.status.key, "status-tls-key", "", "`file` with its key")
 	cmd.Flags().Uint16Var(&f.writers, "status-writers", 16, "how many Service statuses are written at the same time")
 	return cmd
 }
@@ -51,6 +55,9 @@ func controllerCommand() *cobra.Command {
 func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 	if f.writers == 0 {
 		return errors.New("--status-writers is 0, but at least 1 is needed")
+	}
+	if (f.status.certificate == "") != (f.status.key == "") {
+		return errors.New("--status-tls-cert and --status-tls-key go together: give both or neither")
 	}
 	log, err := f.logger(stderr)
 	if err != nil {
@@ -94,7 +101,7 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 		allocation.Lease, state.Lease = lease, lease
 	}
 	elsewhere := &controllers.Elsewhere{Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: log, Namespace: f.namespace}
-	if err := errors.Join(programmers.SetUp(m), allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
+	if err := errors.Join(programmers.SetUp(m), allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), f.statusPage(log).SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
 		return err
 	}
 	log.Info("the controller starts", "version", version, "namespace", f.namespace)
@@ -113,5 +120,16 @@ func (f *controllerFlags) allocation(m manager.Manager, log *slog.Logger) *contr
 		OrphanGrace: f.orphanGrace,
 		Writers:     int(f.writers),
 		Now:         time.Now,
+	}
+}
+
+// statusPage returns nil where none is wanted.
+func (f *controllerFlags) statusPage(log *slog.Logger) *controllers.StatusPage {
+	if f.status.address == "" {
+		return nil
+	}
+	return &controllers.StatusPage{
+		Address: f.status.address, Certificate: f.status.certificate, Key: f.status.key,
+		Namespace: f.namespace, Class: f.class, Version: version, Log: log,
 	}
 }

@@ -120,6 +120,7 @@ func TestCommandLine(t *testing.T) {
 		"a speaker without a name":    {args: []string{"speaker"}, err: "--node-name (or FAIRLEAD_NODE_NAME) is needed"},
 		"a port that is none":         {args: []string{"speaker", "--members-port=65536"}, err: "--members-port"},
 		"no writers":                  {args: []string{"controller", "--status-writers=0"}, err: "--status-writers is 0"},
+		"half a certificate":          {args: []string{"controller", "--status-tls-cert=x"}, err: "--status-tls-cert and --status-tls-key go together"},
 		"a bad level":                 {args: []string{"controller", "--log-level=loud"}, err: "--log-level"},
 		"a bad expression":            {args: []string{"speaker", "--node-name=n1", "--exclude-interfaces=("}, err: "("},
 		"no way to the API server":    {args: []string{"controller"}, err: "no way to the API server (outside a cluster, give --kubeconfig)"},

@@ -56,6 +56,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/...", "ipvs/..."}, slices.Concat(runtime, upper)},
 		{[]string{"ipvs/mode"}, own("allocator", "speaker/plan", "ipvs/plan", "lint", "explain")},
 		{[]string{"ipvs"}, own("policy", "speaker", "speaker/plan", "ipvs/kernel")},
+		{[]string{"statuspage"}, slices.Concat(outside, runtime, upper, own("lint"))},
 		{[]string{"controllers/..."}, upper[1:]},
 		{[]string{"internal/..."}, runtime},
 	}
