@@ -119,3 +119,28 @@ func text(t *testing.T, o *unstructured.Unstructured) string {
 	}
 	return string(out)
 }
+
+// TestTheStatusPage: it is off unless it is asked for; then it has its port, its Service and its rights, and its certificate.
+func TestTheStatusPage(t *testing.T) {
+	more := []string{"ClusterRole fairlead-status", "ClusterRoleBinding fairlead-status", "Role metallb-system/fairlead-status", "RoleBinding metallb-system/fairlead-status", "Service metallb-system/fairlead-status"}
+	for key := range render(t, nil) {
+		if slices.Contains(more, key) {
+			t.Errorf("%s is there although nobody asked for it", key)
+		}
+	}
+	m, err := RenderChart(root, "dev", map[string]any{"controller": map[string]any{"statusPage": map[string]any{"enabled": true, "tlsSecret": "page"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := parse(t, joined(m))
+	for _, key := range more {
+		if got[key] == nil {
+			t.Errorf("%s is not there", key)
+		}
+	}
+	for _, want := range []string{"--status-address=:7950", "--status-tls-cert=/etc/fairlead/status/tls.crt", "secretName: \"page\"", "mountPath: /etc/fairlead/status", "name: status, containerPort: 7950"} {
+		if !strings.Contains(joined(m), want) {
+			t.Errorf("without %s", want)
+		}
+	}
+}
