@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
 
@@ -86,19 +88,25 @@ func (s *story) revive(node int, args ...string) {
 	s.must(lab.WaitReady(context.Background(), p))
 }
 
-// A node that dies as soon as it has its addresses back is no other death than the first one.
-func TestNewcomerThatDiesIsReplaced(t *testing.T) {
-	s := begin(t)
+// settle starts all speakers anew, with that long until each is settled, and waits until they are.
+func (s *story) settle(after time.Duration) {
+	s.Helper()
 	restart := func(args ...string) {
 		for i, p := range lab.speakers {
 			s.must(p.Kill())
 			s.revive(i, args...)
 		}
 	}
-	restart("--failback-after=2s") // all settle within the story
-	t.Cleanup(func() { restart() })
+	s.Cleanup(func() { restart() })
+	restart("--failback-after=" + after.String())
+	time.Sleep(after + time.Second)
+}
+
+// A node that dies as soon as it has its addresses back is no other death than the first one.
+func TestNewcomerThatDiesIsReplaced(t *testing.T) {
+	s := begin(t)
+	s.settle(2 * time.Second)
 	w := s.watch("newcomer")
-	time.Sleep(3 * time.Second)
 	w.die(w.owner)
 	w.elsewhere(w.owner)
 	s.revive(w.owner, "--failback-after=2s")
@@ -118,4 +126,53 @@ func TestNewcomerThatDiesIsReplaced(t *testing.T) {
 	if report.Gap > 1500*time.Millisecond {
 		t.Errorf("a client was without an answer for %s, want 1.5 s at most", report.Gap)
 	}
+}
+
+// stays looks for that long whether exactly the node answers for the address.
+func (w *watched) stays(node int, during time.Duration) {
+	w.Helper()
+	for end := time.Now().Add(during); time.Now().Before(end); {
+		who, err := lab.Outside().WhoHas(w.ctx, w.address, 100*time.Millisecond)
+		w.must(err)
+		if len(who) != 1 || lab.HostOf(who[0]) != lab.Node(node) {
+			w.Fatalf("%v answers for the address, want %s alone", who, lab.Node(node).Name)
+		}
+	}
+}
+
+// A speaker that does not run for 800 ms keeps its addresses; one that does not for long loses them, and is silent when it
+// wakes, since the others have them.
+func TestPausedSpeaker(t *testing.T) {
+	s := begin(t)
+	s.settle(6 * time.Second) // a pause makes a newcomer of it
+	w := s.watch("paused")
+	owner := lab.speakers[w.owner]
+	t.Cleanup(func() { _ = owner.Signal(unix.SIGCONT) })
+	for range 3 {
+		s.must(owner.Signal(unix.SIGSTOP))
+		time.Sleep(800 * time.Millisecond)
+		s.must(owner.Signal(unix.SIGCONT))
+		w.stays(w.owner, 2*time.Second)
+	}
+	s.must(owner.Signal(unix.SIGSTOP))
+	successor := w.elsewhere(w.owner)
+	time.Sleep(time.Second)
+	s.must(owner.Signal(unix.SIGCONT))
+	w.stays(successor, 2*time.Second)
+}
+
+// Every node loses a fifth of what the speakers send each other, in both directions, and nothing moves.
+func TestPacketLossMovesNothing(t *testing.T) {
+	s := begin(t)
+	w := s.watch("loss")
+	for _, n := range lab.Nodes() {
+		_, err := n.Run(s.ctx, "nft", "add table inet loss; add chain inet loss in { type filter hook input priority 0; }; "+
+			"add rule inet loss in meta l4proto udp udp dport { 7944, 7947 } numgen random mod 100 < 20 drop")
+		s.must(err)
+		t.Cleanup(func() {
+			_, err := n.Run(context.Background(), "nft", "delete table inet loss")
+			s.must(err)
+		})
+	}
+	w.stays(w.owner, 15*time.Second)
 }
