@@ -17,7 +17,7 @@ import (
 // ask sends one request to the page, as localhost.
 func ask(p *Page, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
-	r.Host = "localhost:7950"
+	r.Host = "localhost:7952"
 	for _, c := range change {
 		c(r)
 	}
@@ -101,7 +101,7 @@ func TestNothingCanBeChanged(t *testing.T) {
 // TestLocalNamesOnly: without login, a name that somebody else lets point to this machine is not answered.
 func TestLocalNamesOnly(t *testing.T) {
 	p := started(t, sample(1), nil)
-	for host, code := range map[string]int{"localhost": 200, "localhost:7950": 200, "127.0.0.1:7950": 200, "[::1]:7950": 200, "evil.example:7950": 421, "10.0.0.1": 421, "": 421, "localhost.evil.example": 421} {
+	for host, code := range map[string]int{"localhost": 200, "localhost:7952": 200, "127.0.0.1:7952": 200, "[::1]:7952": 200, "evil.example:7952": 421, "10.0.0.1": 421, "": 421, "localhost.evil.example": 421} {
 		if w := ask(p, "GET", "/", func(r *http.Request) { r.Host = host }); w.Code != code {
 			t.Errorf("%q: %d, want %d", host, w.Code, code)
 		}

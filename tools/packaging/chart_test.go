@@ -138,7 +138,7 @@ func TestTheStatusPage(t *testing.T) {
 			t.Errorf("%s is not there", key)
 		}
 	}
-	for _, want := range []string{"--status-address=:7950", "--status-tls-cert=/etc/fairlead/status/tls.crt", "secretName: \"page\"", "mountPath: /etc/fairlead/status", "name: status, containerPort: 7950"} {
+	for _, want := range []string{"--status-address=:7952", "--status-tls-cert=/etc/fairlead/status/tls.crt", "secretName: \"page\"", "mountPath: /etc/fairlead/status", "name: status, containerPort: 7952"} {
 		if !strings.Contains(joined(m), want) {
 			t.Errorf("without %s", want)
 		}
