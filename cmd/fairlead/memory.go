@@ -14,35 +14,57 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
-// restAfter is how long a process has been ready when it gives back what only its start needed.
-const restAfter = 15 * time.Second
+// A process that used more than the busyShare-th part of a core in a window is busy.
+const (
+	window    = 20 * time.Second
+	busyShare = 20
+)
 
-// shrink gives back, once the process is ready, the memory that only its start needed: what the heap holds no more, and
-// the pages of the program that ran once. Of the latter those in use are read again, from the page cache.
-func shrink(log *slog.Logger, ready func(*http.Request) error) manager.RunnableFunc {
-	return func(ctx context.Context) error {
-		for wait := time.Second; ; {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(wait):
-			}
-			if wait == restAfter {
-				break
-			}
-			if ready(nil) == nil {
-				wait = restAfter
-			}
-		}
+// shrinker gives back what only work that is over needed, such as the start or thousands of Services that came: what the
+// heap holds no more, and the pages of the program. Of the latter those in use are read again, from the page cache.
+type shrinker struct {
+	ready   func(*http.Request) error
+	used    func() time.Duration // processor time of this process, ever
+	release func()
+}
+
+func newShrinker(log *slog.Logger, ready func(*http.Request) error) *shrinker {
+	return &shrinker{ready: ready, used: processorTime, release: func() {
 		debug.FreeOSMemory()
 		if err := releaseProgram(); err != nil {
 			log.Debug("the program's pages stay in memory", "error", err)
 		}
-		return nil
+	}}
+}
+
+// Start gives back after each busy time, and never in one, until the context ends.
+func (s *shrinker) Start(ctx context.Context) error {
+	tick := time.NewTicker(window)
+	defer tick.Stop()
+	for before, was := s.used(), true; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := s.used()
+		busy := now-before > window/busyShare
+		if was && !busy && s.ready(nil) == nil {
+			s.release()
+			now, was = s.used(), false
+		}
+		before, was = now, was || busy
 	}
+}
+
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // releaseProgram unmaps the pages of this program's file that nothing has written to (madvise(2), MADV_DONTNEED on a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -37,20 +38,38 @@ func TestTheProgramRunsOnWithoutItsPages(t *testing.T) {
 	}
 }
 
-func TestMemoryIsGivenBackOnceTheProcessIsReady(t *testing.T) {
+func TestMemoryIsGivenBackAfterBusyTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		ready := func(*http.Request) error {
-			if time.Since(begin) < 10*time.Second {
-				return errors.New("not yet")
-			}
-			return nil
+		began := time.Now()
+		at := func() time.Duration { return time.Since(began) }
+		busy := map[int64]time.Duration{0: 3 * time.Second, 5: 2 * time.Second, 6: 4 * time.Second} // by window
+		var used time.Duration
+		var released []time.Duration
+		s := &shrinker{
+			ready: func(*http.Request) error {
+				if at() < 3*window {
+					return errors.New("not yet")
+				}
+				return nil
+			},
+			used: func() time.Duration { // each window's is complete at its end
+				used = 0
+				for w, d := range busy {
+					if at() >= time.Duration(w+1)*window {
+						used += d
+					}
+				}
+				return used + at()/100
+			},
+			release: func() { released = append(released, at()) },
 		}
-		if err := shrink(nil, ready)(t.Context()); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*window+time.Second)
+		defer cancel()
+		if err := s.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(begin); took != 10*time.Second+restAfter {
-			t.Errorf("it was given back after %v", took)
+		if want := []time.Duration{3 * window, 8 * window}; !slices.Equal(released, want) {
+			t.Errorf("given back at %v, want %v", released, want)
 		}
 	})
 }

@@ -118,7 +118,7 @@ func (f *speakerFlags) run(ctx context.Context, stderr io.Writer) error {
 	speakers := &controllers.SpeakerStates{Log: log, Namespace: f.namespace, Node: f.node, Version: version}
 	announcing.Speakers = speakers
 	if err := errors.Join(announcing.SetUp(m), state.SetUp(m), speakers.SetUp(m), exclusions.SetUp(m), l2Statuses.SetUp(m), bgpStatuses.SetUp(m),
-		m.AddReadyzCheck("plan", announcing.Ready), m.Add(shrink(log, announcing.Ready))); err != nil {
+		m.AddReadyzCheck("plan", announcing.Ready), m.Add(newShrinker(log, announcing.Ready))); err != nil {
 		return err
 	}
 	log.Info("the speaker starts", "version", version, "node", f.node, "namespace", f.namespace)
