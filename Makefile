@@ -81,5 +81,5 @@ generate: ## Write deepcopy functions and CRDs anew
 verify: generate ## Fail if a generated file or go.mod is stale
 	go mod tidy -diff
 	go test -C tools/packaging -run 'AreOne|README' .
-	go test -count=1 -run Fresh ./cmd/fairlead ./internal/verdict
+	go test -count=1 -run Fresh ./cmd/fairlead ./config/crd ./internal/verdict
 	git diff --exit-code -- api config charts go.mod go.sum

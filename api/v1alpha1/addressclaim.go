@@ -62,9 +62,11 @@ type AddressClaimSpec struct {
 
 // ClaimingService names one Service for the time that it lives.
 type ClaimingService struct {
+	// namespace is the namespace of the Service.
 	// +required
 	Namespace string `json:"namespace"`
 
+	// name is the name of the Service.
 	// +required
 	Name string `json:"name"`
 

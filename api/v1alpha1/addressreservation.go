@@ -73,10 +73,12 @@ const (
 
 // ServiceReference names a Service, which need not exist.
 type ServiceReference struct {
+	// namespace is the namespace of the Service.
 	// +kubebuilder:validation:MinLength=1
 	// +required
 	Namespace string `json:"namespace"`
 
+	// name is the name of the Service.
 	// +kubebuilder:validation:MinLength=1
 	// +required
 	Name string `json:"name"`

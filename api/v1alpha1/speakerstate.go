@@ -172,10 +172,11 @@ type SpeakerConflict struct {
 
 // SpeakerProblem is something that people should know of.
 type SpeakerProblem struct {
-	// kind and name are those of the object that it is about. Unset: it is about the node.
+	// kind is the kind of the object that it is about. Unset: it is about the node.
 	// +optional
 	Kind string `json:"kind,omitempty"`
 
+	// name is the name of the object that it is about. Unset: it is about the node.
 	// +optional
 	Name string `json:"name,omitempty"`
 
