@@ -80,7 +80,7 @@ func unpack(t *testing.T, packed []byte) map[string][]byte {
 func copied(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "elsewhere")
-	list, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.go", "go.mod", "go.sum", "LICENSE", "config").Output()
+	list, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.go", "go.mod", "go.sum", "LICENSE", "config", "statuspage").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
