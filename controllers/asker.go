@@ -33,7 +33,7 @@ func NewAsker(config *rest.Config) (client.Client, error) {
 		{schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}, []string{"EndpointSlice"}},
 		{v1beta1.GroupVersion, []string{"IPAddressPool", "L2Advertisement", "BGPAdvertisement", "BFDProfile", "Community"}},
 		{v1beta2.GroupVersion, []string{"BGPPeer"}},
-		{v1alpha1.GroupVersion, []string{"AddressPolicy", "AddressReservation", "AddressClaim", "SpeakerState"}},
+		{v1alpha1.GroupVersion, []string{"AddressPolicy", "AddressReservation", "AddressClaim", "SpeakerState", "ProgrammerState"}},
 	} {
 		for _, kind := range group.kinds {
 			mapper.Add(group.WithKind(kind), meta.RESTScopeNamespace)
