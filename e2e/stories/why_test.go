@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 	"github.com/fairlead-lb/fairlead/explain"
@@ -19,6 +20,7 @@ import (
 // TestItSaysWhy: somebody who may only read asks why a Service does not work, does what the answer says, and asks again.
 func TestItSaysWhy(t *testing.T) {
 	s := begin(t)
+	s.settle(time.Second) // none of the answers changes while they are read
 	viewer := s.user("viewer", "fairlead-viewer")
 	s.sample("huazi.yaml")
 	s.event("Service", "huazi", "NoPool", "there is no IPAddressPool")
