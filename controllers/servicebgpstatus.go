@@ -47,7 +47,7 @@ type BGPStatuses struct {
 
 	client client.Client
 	cache  cache.Cache
-	dirty  chan struct{} // holds a value when there may be something to write
+	upkeep upkeep
 
 	mu   sync.Mutex
 	want map[allocator.Key][]string // peers by Service; nil: nothing was told yet
@@ -63,7 +63,7 @@ func (b *BGPStatuses) Configure(o *manager.Options) {
 // SetUp registers the writer with the manager.
 func (b *BGPStatuses) SetUp(m ctrl.Manager) error {
 	b.client, b.cache = m.GetClient(), m.GetCache()
-	b.dirty = make(chan struct{}, 1)
+	b.upkeep = newUpkeep()
 	return m.Add(b)
 }
 
@@ -103,64 +103,32 @@ func (b *BGPStatuses) tell(verdicts []plan.BGPVerdict, speakers int) string {
 	if turned && why != "" {
 		b.Log.Warn(why)
 	}
-	b.mark()
+	b.upkeep.mark()
 	return why
-}
-
-func (b *BGPStatuses) mark() {
-	select {
-	case b.dirty <- struct{}{}:
-	default:
-	}
 }
 
 // Start writes what is not so yet whenever that may have changed, at most once in statusEvery, until the context ends.
 func (b *BGPStatuses) Start(ctx context.Context) error {
-	if err := watch(ctx, b.cache, []client.Object{&v1beta1.ServiceBGPStatus{}}, b.mark); err != nil {
+	if err := watch(ctx, b.cache, []client.Object{&v1beta1.ServiceBGPStatus{}}, b.upkeep.mark); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	said := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-b.dirty:
-		}
-		err := b.write(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
-			said = ""
-		case err.Error() != said:
-			said = err.Error()
-			b.Log.Warn("ServiceBGPStatus objects are not written, trying again", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(statusEvery):
-		}
-		if err != nil {
-			b.mark()
-		}
-	}
+	return b.upkeep.run(ctx, b.Log, "ServiceBGPStatus objects are not written", statusEvery, b.write)
 }
 
 // write makes the objects what is wanted. It goes on past a failing one.
-func (b *BGPStatuses) write(ctx context.Context) error {
+func (b *BGPStatuses) write(ctx context.Context) (tired bool, err error) {
 	b.mu.Lock()
 	want := b.want
 	b.mu.Unlock()
 	if want == nil {
-		return nil
+		return true, nil
 	}
 	var list v1beta1.ServiceBGPStatusList
 	if err := b.client.List(ctx, &list, client.InNamespace(b.Namespace)); err != nil {
-		return fmt.Errorf("listing ServiceBGPStatus objects: %w", err)
+		return true, fmt.Errorf("listing ServiceBGPStatus objects: %w", err)
 	}
 	have := make(map[string]*v1beta1.ServiceBGPStatus, len(list.Items))
 	for i := range list.Items {
@@ -192,7 +160,7 @@ func (b *BGPStatuses) write(ctx context.Context) error {
 		do(func() error { return client.IgnoreNotFound(b.client.Delete(ctx, old)) })
 	}
 	_ = g.Wait()
-	return errors.Join(errs...)
+	return true, errors.Join(errs...)
 }
 
 // name is that of the object of a Service: always the same, so that two are never made.

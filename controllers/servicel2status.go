@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
@@ -45,7 +44,7 @@ type ServiceL2Statuses struct {
 
 	client client.Client
 	cache  cache.Cache
-	dirty  chan struct{}
+	upkeep upkeep
 	pace   *rate.Limiter
 
 	mu   sync.Mutex
@@ -60,20 +59,13 @@ func (s *ServiceL2Statuses) Configure(o *manager.Options) {
 
 // SetUp registers the writer with the manager.
 func (s *ServiceL2Statuses) SetUp(m ctrl.Manager) error {
-	s.client, s.cache, s.dirty = m.GetClient(), m.GetCache(), make(chan struct{}, 1)
+	s.client, s.cache, s.upkeep = m.GetClient(), m.GetCache(), newUpkeep()
 	s.pace = rate.NewLimiter(l2StatusRate, l2StatusBurst)
 	return m.Add(s)
 }
 
 // NeedLeaderElection says that every node has its own.
 func (*ServiceL2Statuses) NeedLeaderElection() bool { return false }
-
-func (s *ServiceL2Statuses) mark() {
-	select {
-	case s.dirty <- struct{}{}:
-	default:
-	}
-}
 
 // tell replaces what is announced from here. It never waits for the API server.
 func (s *ServiceL2Statuses) tell(want map[allocator.Key][]string) {
@@ -83,48 +75,31 @@ func (s *ServiceL2Statuses) tell(want map[allocator.Key][]string) {
 	s.mu.Lock()
 	s.want = want
 	s.mu.Unlock()
-	s.mark()
+	s.upkeep.mark()
 }
 
 // Start writes what is not so yet, until the context ends.
 func (s *ServiceL2Statuses) Start(ctx context.Context) error {
-	if err := watch(ctx, s.cache, []client.Object{&v1beta1.ServiceL2Status{}}, s.mark); err != nil {
+	if err := watch(ctx, s.cache, []client.Object{&v1beta1.ServiceL2Status{}}, s.upkeep.mark); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	said := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.dirty:
-		}
-		err := s.write(ctx)
-		if err == nil || ctx.Err() != nil {
-			said = ""
-			continue
-		}
-		if err.Error() != said {
-			said = err.Error()
-			s.Log.Warn("ServiceL2Statuses are not written in full, trying again", "error", err)
-		}
-		time.AfterFunc(speakerStateEvery, s.mark)
-	}
+	return s.upkeep.run(ctx, s.Log, "ServiceL2Statuses are not written in full", speakerStateEvery, s.write)
 }
 
-// write makes the objects what was told last.
-func (s *ServiceL2Statuses) write(ctx context.Context) error {
+// write makes the objects what was told last, at its pace.
+func (s *ServiceL2Statuses) write(ctx context.Context) (tired bool, err error) {
 	s.mu.Lock()
 	want := s.want
 	s.mu.Unlock()
 	if want == nil {
-		return nil
+		return false, nil
 	}
 	var list v1beta1.ServiceL2StatusList
 	if err := listAll(ctx, s.client, s.Namespace, &list); err != nil {
-		return err
+		return false, err
 	}
 	var steps []func() error
 	have := map[string]*v1beta1.ServiceL2Status{}
@@ -158,7 +133,7 @@ func (s *ServiceL2Statuses) write(ctx context.Context) error {
 		g.Go(func() error { errs[i] = step(); return nil })
 	}
 	_ = g.Wait()
-	return errors.Join(errs...)
+	return false, errors.Join(errs...)
 }
 
 // put writes one object; o is what there is of it, or nil.

@@ -57,7 +57,7 @@ func TestServiceL2Statuses(t *testing.T) {
 				return c.SubResource(sub).Update(ctx, o, opts...)
 			},
 		}).Build()
-	s := &ServiceL2Statuses{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", client: c, dirty: make(chan struct{}, 1), pace: rate.NewLimiter(rate.Inf, 1)}
+	s := &ServiceL2Statuses{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", client: c, upkeep: newUpkeep(), pace: rate.NewLimiter(rate.Inf, 1)}
 	v4, v6 := netip.MustParseAddr("172.25.254.50"), netip.MustParseAddr("fd00::50")
 	announces := func(pairs ...string) speaker.Report {
 		var r speaker.Report
@@ -75,7 +75,7 @@ func TestServiceL2Statuses(t *testing.T) {
 		t.Helper()
 		writes = 0
 		s.tell(announcedLinks(r))
-		if err := s.write(context.Background()); err != nil {
+		if _, err := s.write(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if got := statuses(t, c); !slices.Equal(got, want) || writes != wrote {
@@ -88,7 +88,7 @@ func TestServiceL2Statuses(t *testing.T) {
 			t.Errorf("another node's object: %v", err)
 		}
 	}()
-	if err := s.write(context.Background()); err != nil || len(statuses(t, c)) > 0 {
+	if _, err := s.write(context.Background()); err != nil || len(statuses(t, c)) > 0 {
 		t.Error("wrote before there was a plan")
 	}
 	if err := c.Create(context.Background(), another.DeepCopy()); err != nil {
@@ -121,7 +121,7 @@ func TestStatusesOfDeadNodesGo(t *testing.T) {
 	c := fakeClient(t, node("alive", corev1.ConditionTrue), node("silent", corev1.ConditionUnknown),
 		status("alive", "a"), status("silent", "a"), status("silent", "only-there"), status("gone", "b")).Build()
 	s := &StaleStatuses{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", client: c}
-	if err := s.remove(context.Background()); err != nil {
+	if _, err := s.remove(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := statuses(t, c), []string{"alive default/a []", "silent default/only-there []"}; !slices.Equal(got, want) {

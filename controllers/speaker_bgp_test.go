@@ -87,7 +87,7 @@ func TestEventsAboutSessions(t *testing.T) {
 
 // What the ServiceBGPStatus objects are to say, and that there are none where there would be too many.
 func TestWantedBGPStatuses(t *testing.T) {
-	b := &BGPStatuses{Log: slog.New(slog.DiscardHandler), Node: "n1", Limit: 4, dirty: make(chan struct{}, 1)}
+	b := &BGPStatuses{Log: slog.New(slog.DiscardHandler), Node: "n1", Limit: 4, upkeep: newUpkeep()}
 	one, two := allocator.Key{Namespace: "x", Name: "one"}, allocator.Key{Namespace: "x", Name: "two"}
 	verdicts := []plan.BGPVerdict{
 		{Namespace: "x", Name: "none"},

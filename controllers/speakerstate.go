@@ -34,7 +34,7 @@ type SpeakerStates struct {
 	Version   string
 
 	client client.Client
-	dirty  chan struct{} // holds a value when there may be something to write
+	upkeep upkeep
 
 	mu      sync.Mutex
 	address netip.Addr
@@ -44,7 +44,7 @@ type SpeakerStates struct {
 // SetUp registers the writer with the manager.
 func (s *SpeakerStates) SetUp(m ctrl.Manager) error {
 	s.client = m.GetClient()
-	s.dirty = make(chan struct{}, 1)
+	s.upkeep = newUpkeep()
 	return m.Add(s)
 }
 
@@ -73,47 +73,13 @@ func (s *SpeakerStates) tell(status v1alpha1.SpeakerStateStatus) {
 	}
 	s.status = &status
 	s.mu.Unlock()
-	select {
-	case s.dirty <- struct{}{}:
-	default:
-	}
+	s.upkeep.mark()
 }
 
 // Start writes the object whenever there is something new to say, at most once in speakerStateEvery, until the context
 // ends.
 func (s *SpeakerStates) Start(ctx context.Context) error {
-	said := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.dirty:
-		}
-		wrote, err := s.write(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && err.Error() != said:
-			said = err.Error()
-			s.Log.Warn("the SpeakerState is not written, trying again", "error", err)
-		case err == nil:
-			said = ""
-		}
-		if !wrote && err == nil {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(speakerStateEvery):
-		}
-		if err != nil {
-			select {
-			case s.dirty <- struct{}{}:
-			default:
-			}
-		}
-	}
+	return s.upkeep.run(ctx, s.Log, "the SpeakerState is not written", speakerStateEvery, s.write)
 }
 
 // write writes the object unless it says so already, and says whether it did.

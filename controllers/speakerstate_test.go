@@ -165,7 +165,7 @@ func TestASpeakerStateStaysSmall(t *testing.T) {
 // TestASpeakerStateIsWrittenOnChangeOnly: once for one content, again for another one, and anew where it was deleted.
 func TestASpeakerStateIsWrittenOnChangeOnly(t *testing.T) {
 	c := fakeClient(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-1"}}).Build()
-	s := &SpeakerStates{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", Version: "v1", client: c, dirty: make(chan struct{}, 1)}
+	s := &SpeakerStates{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", Version: "v1", client: c, upkeep: newUpkeep()}
 	s.reachedAt(netip.MustParseAddr("192.0.2.1"))
 	ctx := context.Background()
 	step := func(settled, wrote bool) {

@@ -25,7 +25,7 @@ type StaleStatuses struct {
 
 	client client.Client
 	cache  cache.Cache
-	dirty  chan struct{}
+	upkeep upkeep
 }
 
 // staleEvery is how often stale objects are looked for at most.
@@ -38,52 +38,32 @@ func (s *StaleStatuses) Configure(o *manager.Options) {
 
 // SetUp registers it with the manager.
 func (s *StaleStatuses) SetUp(m ctrl.Manager) error {
-	s.client, s.cache, s.dirty = m.GetClient(), m.GetCache(), make(chan struct{}, 1)
+	s.client, s.cache, s.upkeep = m.GetClient(), m.GetCache(), newUpkeep()
 	return m.Add(s)
 }
 
 // Start removes what is stale until the context ends.
 func (s *StaleStatuses) Start(ctx context.Context) error {
-	mark := func() {
-		select {
-		case s.dirty <- struct{}{}:
-		default:
-		}
-	}
-	if err := watch(ctx, s.cache, []client.Object{&v1beta1.ServiceL2Status{}, &corev1.Node{}}, mark); err != nil {
+	if err := watch(ctx, s.cache, []client.Object{&v1beta1.ServiceL2Status{}, &corev1.Node{}}, s.upkeep.mark); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.dirty:
-		}
-		select { // a node dies seldom, and statuses come by the thousand
-		case <-ctx.Done():
-			return nil
-		case <-time.After(staleEvery):
-		}
-		if err := s.remove(ctx); err != nil && ctx.Err() == nil {
-			s.Log.Warn("ServiceL2Statuses of dead nodes are not removed in full, trying again", "error", err)
-			time.AfterFunc(speakerStateEvery, mark)
-		}
-	}
+	return s.upkeep.run(ctx, s.Log, "ServiceL2Statuses of dead nodes are not removed in full", staleEvery, s.remove)
 }
 
 // remove removes what is stale: of a node that is gone, and of one that is not Ready while a Ready one announces the same
-// Service. A node that is not Ready but announces all the same writes its object again.
-func (s *StaleStatuses) remove(ctx context.Context) error {
+// Service. A node that is not Ready but announces all the same writes its object again. It is to rest after each time: a node
+// dies seldom, and statuses come by the thousand.
+func (s *StaleStatuses) remove(ctx context.Context) (tired bool, err error) {
 	var nodes corev1.NodeList
 	var list v1beta1.ServiceL2StatusList
 	if err := s.client.List(ctx, &nodes); err != nil {
-		return fmt.Errorf("listing Nodes: %w", err)
+		return true, fmt.Errorf("listing Nodes: %w", err)
 	}
 	if err := listAll(ctx, s.client, s.Namespace, &list); err != nil {
-		return err
+		return true, err
 	}
 	ready := map[string]bool{} // by name; absent: gone
 	for i := range nodes.Items {
@@ -107,5 +87,5 @@ func (s *StaleStatuses) remove(ctx context.Context) error {
 		}
 		errs = append(errs, client.IgnoreNotFound(s.client.Delete(ctx, o.DeepCopy(), client.Preconditions{UID: &o.UID})))
 	}
-	return errors.Join(errs...)
+	return true, errors.Join(errs...)
 }

@@ -24,6 +24,7 @@ const (
 	conflictMemory = 5 * time.Minute // a conflict is told until there was no sign of it for this long
 	maxRivals      = 4               // hardware addresses that are remembered for one address on one link
 	refereeTick    = 100 * time.Millisecond
+	refereeRest    = time.Second // a tick while there are only conflicts to remember
 )
 
 // Conflict is another host that uses an address which is announced here.
@@ -100,13 +101,14 @@ func newReferee(cfg Config, m *metrics, p *pulse, changed func()) *referee {
 func (r *referee) run(ctx context.Context) error {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
-	touched := false
+	touched, resting := false, true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case h := <-r.heard:
-			if len(r.contests) == 0 {
+			if resting {
+				resting = false
 				tick.Reset(refereeTick)
 			}
 			touched = r.hear(h, time.Now()) || touched
@@ -115,15 +117,28 @@ func (r *referee) run(ctx context.Context) error {
 			if touched || ended {
 				r.publish()
 			}
-			touched = false
-			if len(r.contests) > 0 {
+			touched, resting = false, !r.busy()
+			switch {
+			case !resting:
 				tick.Reset(refereeTick)
+			case len(r.contests) > 0:
+				tick.Reset(refereeRest)
 			}
 			if !r.order(ctx, singles) {
 				return nil
 			}
 		}
 	}
+}
+
+// busy says whether an entry is silent or has something to answer, so that the next tick is not to be late.
+func (r *referee) busy() bool {
+	for e, c := range r.contests {
+		if e.silent.Load() || !c.answerAt.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // order hands singles to gratuitous; it returns false if ctx ended.
