@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -186,10 +187,10 @@ func stateOf(old v1beta1.ConfigurationStateStatus, condition string, problems []
 	slices.Sort(messages) // the order in which objects are listed is no change
 	out := v1beta1.ConfigurationStateStatus{Result: v1beta1.ConfigurationValid, ErrorSummary: cut(strings.Join(messages, "; "), maxConditionMessage)}
 	is := metav1.Condition{
-		Type: condition, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonReconciled, Message: out.ErrorSummary, ObservedGeneration: generation,
+		Type: condition, Status: metav1.ConditionTrue, Reason: string(verdict.Reconciled), Message: out.ErrorSummary, ObservedGeneration: generation,
 	}
 	if len(problems) > 0 {
-		out.Result, is.Status, is.Reason = v1beta1.ConfigurationInvalid, metav1.ConditionFalse, v1beta1.ReasonConfigurationError
+		out.Result, is.Status, is.Reason = v1beta1.ConfigurationInvalid, metav1.ConditionFalse, string(verdict.ConfigurationError)
 	}
 	out.Conditions = slices.Clone(old.Conditions)
 	changed := meta.SetStatusCondition(&out.Conditions, is)

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/layer2"
 )
@@ -61,10 +62,10 @@ func stateOfSpeaker(r speaker.Report, conflicts []layer2.Conflict, kernel []stri
 		})
 	}
 	if r.Failed != nil {
-		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: "NotCarriedOut", Message: cut(r.Failed.Error(), maxProblemMessage)})
+		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: string(verdict.NotCarriedOut), Message: cut(r.Failed.Error(), maxProblemMessage)})
 	}
 	for _, message := range kernel {
-		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: "KernelAnswers", Message: cut(message, maxProblemMessage)})
+		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: string(verdict.KernelAnswers), Message: cut(message, maxProblemMessage)})
 	}
 	s.Counts.Problems = int32(len(s.Problems))
 	return s

@@ -26,6 +26,7 @@ func Topics() []Topic {
 		{"Pools that a Service does not draw from", "In `fairlead explain svc`, for each pool, beside the reasons above.", passedOver()},
 		{"Announcements", "In the Events of a Service, in the status of announcements, and in `fairlead explain`; one for each address and node.", announcements()},
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
+		{"ConfigurationStates", "In the conditions of these objects.", configurations()},
 		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
 		{"Sessions and speakers", "In the Events of BGPPeers and in the SpeakerStates.", sessions()},
 		{"Virtual servers", "In the condition `fairlead.io/Programmed` of a Service, in its Events, and in what the IPVS programmer of a node says of itself.", programming()},
@@ -142,10 +143,21 @@ func conditions() []Doc {
 	}
 }
 
+func configurations() []Doc {
+	return []Doc{
+		{Reconciled, "Nothing is wrong with the configuration, as the controller or the node's speaker reads it.", nothing, ""},
+		{ConfigurationError, "Something is wrong with at least one object; what is good of the configuration is in force.", "Correct what the errorSummary names.", "kubectl -n HOME get configurationstates"},
+	}
+}
+
 func sessions() []Doc {
 	return []Doc{
 		{SessionEstablished, "The node's BGP session with the neighbor is established.", nothing, ""},
 		{SessionDown, "The node's BGP session with the neighbor has ended or cannot be established; the message says why.", "Compare addresses, AS numbers and password with the router's, and look whether TCP port 179 is let through. The SpeakerState of the node shows the session as it is now.", states},
+		{NotCarriedOut, "Something that the node is to announce could not be done, as a socket that could not be opened; the rest is announced, and this is tried again.",
+			"See the message, and the log of the speaker on that node.", speakers},
+		{KernelAnswers, "kube-proxy runs in IPVS mode without strictARP, so the kernel of the node answers ARP requests for every load balancer's address, whoever announces it.",
+			"Set strictARP in kube-proxy's configuration, or net.ipv4.conf.all.arp_ignore=1 on the node.", nodes},
 		{TooMany, "There would be more objects of a kind than a flag allows, so there are none.", "Nothing, if you do not need them; else raise the flag that the message names.", ""},
 	}
 }

@@ -110,6 +110,14 @@ const (
 	Bound Reason = "Bound"
 )
 
+// Reasons for the conditions of a ConfigurationState, as MetalLB has them.
+const (
+	// Reconciled: nothing is wrong with the configuration.
+	Reconciled Reason = "Reconciled"
+	// ConfigurationError: something is wrong with some object of it.
+	ConfigurationError Reason = "ConfigurationError"
+)
+
 // Reasons for the announcement of an address, by layer 2 or by BGP.
 const (
 	// Announced: this node announces the address.
@@ -165,6 +173,10 @@ const (
 	SessionEstablished Reason = "SessionEstablished"
 	// SessionDown: the node's session with the BGPPeer has ended or cannot be established.
 	SessionDown Reason = "SessionDown"
+	// NotCarriedOut: a part of what the node is to announce could not be done; it is tried again.
+	NotCarriedOut Reason = "NotCarriedOut"
+	// KernelAnswers: the node's kernel answers ARP requests in the speaker's place.
+	KernelAnswers Reason = "KernelAnswers"
 	// TooMany: there would be more objects of a kind than a flag allows, so there are none.
 	TooMany Reason = "TooMany"
 )

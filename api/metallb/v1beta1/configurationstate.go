@@ -64,18 +64,6 @@ const (
 	ConditionConfigReconcilerValid = "configReconcilerValid"
 )
 
-// Reasons of the conditions in ConfigurationStateStatus.
-const (
-	// ReasonReconciled goes with status True: everything is in use.
-	ReasonReconciled = "Reconciled"
-	// ReasonConfigurationError goes with status False: an object contradicts itself or another.
-	ReasonConfigurationError = "ConfigurationError"
-	// ReasonInfraError goes with status False: the objects are sound, but something they need cannot be had.
-	ReasonInfraError = "InfraError"
-	// ReasonUnknownError goes with any other failure.
-	ReasonUnknownError = "UnknownError"
-)
-
 // ConfigurationStateList is a list of configuration states, as the API server returns it.
 //
 // +kubebuilder:object:root=true
