@@ -4,6 +4,7 @@ package lint
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/internal/nearest"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
 // checkServices tells what load balancers ask for that cannot be. Whether a pool has what they ask for shows only in a
@@ -31,6 +35,7 @@ func (c *checker) checkServices() {
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.Annotations)) {
 			c.annotation(d, name, known)
+			c.ownAnnotation(d, name, s.Annotations[name])
 		}
 		if len(s.Spec.IPFamilies) == 0 { // the API server will choose: ask for no more than that the families may be those of the request
 			s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
@@ -52,6 +57,39 @@ func (c *checker) annotation(d *document, name string, known []string) {
 		c.tellAt(d.line("metadata.annotations", name), d, Warning, verdict.NoEffect, "%s: the annotation %s still works, but is called %s now", d, name, current)
 	case legacy || strings.HasPrefix(name, "metallb.io/") && !slices.Contains(known, name) && name != allocator.AnnotationAllocatedFrom:
 		c.tellAt(d.line("metadata.annotations", name), d, Warning, verdict.NoEffect, "%s: the annotation %s has no effect%s", d, name, nearest.Ask(name, known))
+	}
+}
+
+const ownPrefix = "fairlead.io/"
+
+// ownAnnotation tells annotations of Fairlead's own whose values do not parse, or that are misspelled. Others that begin like
+// them may be of a later version.
+func (c *checker) ownAnnotation(d *document, name, value string) {
+	rest, own := strings.CutPrefix(name, ownPrefix)
+	if !own {
+		return
+	}
+	wrong := func(format string, args ...any) {
+		c.tellAt(d.line("metadata.annotations", name), d, Error, verdict.InvalidRequest, "%s: the annotation %s: %s", d, name, fmt.Sprintf(format, args...))
+	}
+	switch name {
+	case mode.Annotation:
+		if value != mode.IPVS && value != mode.KubeProxy {
+			wrong("%q is neither %q nor %q", value, mode.IPVS, mode.KubeProxy)
+		}
+	case plan.AnnotationScheduler:
+		if _, err := plan.ParseScheduler(value); err != nil {
+			wrong("%v", err)
+		}
+	case plan.AnnotationWeights, portrange.Annotation, allocator.AnnotationAssignedAt, allocator.AnnotationOrphanedSince:
+	default:
+		var known []string
+		for _, x := range []string{mode.Annotation, plan.AnnotationScheduler, plan.AnnotationWeights, portrange.Annotation} {
+			known = append(known, strings.TrimPrefix(x, ownPrefix))
+		}
+		if near, ok := nearest.To(rest, known); ok {
+			c.tellAt(d.line("metadata.annotations", name), d, Warning, verdict.NoEffect, "%s: the annotation %s has no effect (did you mean %q?)", d, name, ownPrefix+near)
+		}
 	}
 }
 
