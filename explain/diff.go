@@ -44,11 +44,13 @@ type Change struct {
 
 // Diff is what would change.
 type Diff struct {
-	Changes  []Change     `json:"changes"`        // by name
-	Keep     int          `json:"keep"`           // Services for which nothing changes
-	Pools    []PoolChange `json:"pools"`          // by name, those that change
-	Problems []Problem    `json:"problems"`       // that are not there yet
-	Gaps     []string     `json:"gaps,omitempty"` // what could not be read, so that this is not the whole truth
+	Changes  []Change        `json:"changes"`        // by name
+	Keep     int             `json:"keep"`           // Services for which nothing changes
+	Pools    []PoolChange    `json:"pools"`          // by name, those that change
+	Sessions []SessionChange `json:"sessions"`       // by peer
+	Routes   []RouteChange   `json:"routes"`         // by prefix and peer
+	Problems []Problem       `json:"problems"`       // that are not there yet
+	Gaps     []string        `json:"gaps,omitempty"` // what could not be read, so that this is not the whole truth
 }
 
 // PoolChange is a pool of which there would be more or less; a pool that is not there has no addresses.
@@ -58,12 +60,16 @@ type PoolChange struct {
 }
 
 // Same says whether nothing would change.
-func (d *Diff) Same() bool { return len(d.Changes)+len(d.Pools)+len(d.Problems) == 0 }
+func (d *Diff) Same() bool {
+	return len(d.Changes)+len(d.Pools)+len(d.Sessions)+len(d.Routes)+len(d.Problems) == 0
+}
 
 // Compare compares what two views come to. Both are carried to their end: what is decided counts, not what statuses show
 // by now.
 func Compare(before, after *View) Diff {
-	d := Diff{Changes: []Change{}, Pools: []PoolChange{}, Problems: []Problem{}, Gaps: before.gaps()}
+	d := Diff{Changes: []Change{}, Pools: []PoolChange{}, Sessions: []SessionChange{}, Routes: []RouteChange{}, Problems: []Problem{}, Gaps: before.gaps()}
+	d.pools(before.pools(), after.pools())
+	before, after = carriedOut(before), carriedOut(after)
 	was, is := settled(before), settled(after)
 	for _, name := range union(was, is) {
 		if c := change(name, was[name], is[name]); c.Action == Keeps {
@@ -72,7 +78,7 @@ func Compare(before, after *View) Diff {
 			d.Changes = append(d.Changes, c)
 		}
 	}
-	d.pools(before.pools(), after.pools())
+	d.bgp(before.spoken(), after.spoken())
 	for _, p := range after.problems() {
 		if !slices.Contains(before.problems(), p) {
 			d.Problems = append(d.Problems, p)
@@ -106,10 +112,10 @@ func contains(all, some []netip.Addr) bool {
 	return !slices.ContainsFunc(some, func(a netip.Addr) bool { return !slices.Contains(all, a) })
 }
 
-// settled returns what every Service comes to once all that is decided was written.
+// settled returns what every Service comes to in a view that was carried out.
 func settled(v *View) map[string]ServiceStatus {
 	out := map[string]ServiceStatus{}
-	for _, s := range Table(carriedOut(v)) {
+	for _, s := range Table(v) {
 		slices.Sort(s.Nodes)
 		out[s.Service] = s
 	}
@@ -188,6 +194,7 @@ func Applied(v *View, o policy.Objects, services []Service) *View {
 	for _, s := range services {
 		if old, ok := out.service(s.Key); ok {
 			s.UID, s.Created, s.Held, s.HeldFrom, s.AssignedAt, s.OrphanedSince = old.UID, old.Created, old.Held, old.HeldFrom, old.AssignedAt, old.OrphanedSince
+			s.Proxied, s.ToldMode = old.Proxied, old.ToldMode
 			s.Endpoints, s.Serving, s.ServingNodes, s.NamespaceLabels = old.Endpoints, old.Serving, old.ServingNodes, old.NamespaceLabels
 			if s.FamiliesUnset {
 				s.Families, s.RequireDual = old.Families, old.RequireDual
@@ -211,6 +218,7 @@ func (d *Diff) Write(w io.Writer, s Style) error {
 	for _, p := range d.Pools {
 		fmt.Fprintf(&b, "~ IPAddressPool %q: %s -> %s\n", clean(p.Name), p.Before.size(), p.After.size())
 	}
+	d.writeBGP(&b, s)
 	for _, p := range d.Problems {
 		fmt.Fprintf(&b, "%s %s%s\n", s.in(yellow, "!"), clean(p.Message), reason(string(p.Reason)))
 	}

@@ -51,7 +51,9 @@ func TestDiff(t *testing.T) {
 		"a Service that is new":  {services: []Service{{Service: allocator.Service{Key: allocator.Key{Namespace: "default", Name: "new"}, Families: []policy.Family{policy.IPv4}, Pool: "second-pool"}, Type: "LoadBalancer", Ours: true}}, want: []string{`+ Service default/new: gets 10.0.1.0 from "second-pool", and nobody would announce it: `, "(NoEndpoints)", "2 Services unchanged"}},
 		"a Service that asks":    {services: []Service{{Service: allocator.Service{Key: allocator.Key{Namespace: "default", Name: "web"}, Pool: "second-pool"}, Type: "LoadBalancer", Ours: true, FamiliesUnset: true}}, want: []string{`~ Service default/web: moves from 10.0.0.1 to 10.0.1.0 from "second-pool", `}},
 		"a Service of no type":   {services: []Service{{Service: allocator.Service{Key: allocator.Key{Namespace: "default", Name: "web"}}, Type: "ClusterIP"}}, want: []string{"- Service default/web: loses 10.0.0.1: ", "+ Service default/late: gets 10.0.0.1"}},
-		"a peer without a route": {objects: policy.Objects{BGPPeers: []v1beta2.BGPPeer{{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta2.BGPPeerSpec{MyASN: 64512, PeerASN: 64513, PeerAddress: "10.9.0.1"}}}}},
+		"a peer without a route": {objects: policy.Objects{BGPPeers: []v1beta2.BGPPeer{tor(64513)}}, want: []string{`+ BGPPeer "tor": sessions that begin: n1, n2`, "2 Services unchanged"}},
+		"a peer with routes": {objects: policy.Objects{BGPPeers: []v1beta2.BGPPeer{tor(64513)}, BGPAdvertisements: []v1beta1.BGPAdvertisement{routes(0)}}, want: []string{
+			`+ BGPPeer "tor": sessions that begin: n1, n2`, `+ Route 10.0.0.1/32 to "tor": announced by "n1", "n2"`, "2 Services unchanged"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := diffed()
@@ -75,12 +77,60 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+func tor(asn uint32) v1beta2.BGPPeer {
+	return v1beta2.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta2.BGPPeerSpec{MyASN: 64512, PeerASN: asn, PeerAddress: "10.9.0.1"}}
+}
+
+// routes is an advertisement for all pools, from all nodes or from those that are named.
+func routes(localPref uint32, nodes ...string) v1beta1.BGPAdvertisement {
+	ad := v1beta1.BGPAdvertisement{ObjectMeta: metav1.ObjectMeta{Name: "routes"}, Spec: v1beta1.BGPAdvertisementSpec{LocalPref: localPref}}
+	if len(nodes) > 0 {
+		ad.Spec.NodeSelectors = []metav1.LabelSelector{{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/hostname", Operator: "In", Values: nodes}}}}
+	}
+	return ad
+}
+
+// TestDiffByBGP: which neighbors would see which prefixes come, go and change.
+func TestDiffByBGP(t *testing.T) {
+	for name, c := range map[string]struct {
+		objects policy.Objects
+		want    []string
+	}{
+		"a route withdrawn on one node": {policy.Objects{BGPAdvertisements: []v1beta1.BGPAdvertisement{routes(0, "n2")}}, []string{`~ Route 10.0.0.1/32 to "tor": announced by "n2" instead of "n1", "n2"`}},
+		"a route withdrawn everywhere":  {policy.Objects{BGPAdvertisements: []v1beta1.BGPAdvertisement{routes(0, "n3")}}, []string{`- Route 10.0.0.1/32 to "tor": withdrawn by "n1", "n2"`}},
+		"another preference":            {policy.Objects{BGPAdvertisements: []v1beta1.BGPAdvertisement{routes(200)}}, []string{`~ Route 10.0.0.1/32 to "tor": still announced by "n1", "n2", local preference 0 -> 200`}},
+		"another neighbor's number":     {policy.Objects{BGPPeers: []v1beta2.BGPPeer{tor(64512)}}, []string{`~ BGPPeer "tor": sessions that change, or begin anew: n1, n2`}},
+		"another address": {policy.Objects{Pools: []v1beta1.IPAddressPool{pool("first-pool", "10.0.5.1-10.0.5.2")}}, []string{
+			`- Route 10.0.0.1/32 to "tor": withdrawn by "n1", "n2"`, `+ Route 10.0.5.1/32 to "tor": announced by "n1", "n2"`, `+ Route 10.0.5.2/32 to "tor": announced by`}},
+		"the same again": {policy.Objects{BGPPeers: []v1beta2.BGPPeer{tor(64513)}, BGPAdvertisements: []v1beta1.BGPAdvertisement{routes(0)}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := diffed()
+			for i := range v.Announcing.Nodes {
+				v.Announcing.Nodes[i].Labels = map[string]string{"kubernetes.io/hostname": v.Announcing.Nodes[i].Name}
+			}
+			v.Objects.BGPPeers, v.Objects.BGPAdvertisements, v.Objects.L2Advertisements = []v1beta2.BGPPeer{tor(64513)}, []v1beta1.BGPAdvertisement{routes(0)}, nil
+			v.configure(v.Objects)
+			d := Compare(v, Applied(v, c.objects, nil))
+			var b strings.Builder
+			if err := d.Write(&b, Style{}); err != nil || d.Same() != (len(c.want) == 0) {
+				t.Errorf("%v, same: %t\n%s", err, d.Same(), &b)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(b.String(), w) {
+					t.Errorf("it does not say %q:\n%s", w, &b)
+				}
+			}
+		})
+	}
+}
+
 // TestDrain: what moves where, what goes on, and what has nowhere to go.
 func TestDrain(t *testing.T) {
-	routes := policy.Objects{
+	routed := policy.Objects{
 		Pools:             []v1beta1.IPAddressPool{pool("first-pool", "10.0.0.1-10.0.0.4")},
-		BGPAdvertisements: []v1beta1.BGPAdvertisement{{ObjectMeta: metav1.ObjectMeta{Name: "routes"}}},
-		BGPPeers:          []v1beta2.BGPPeer{{ObjectMeta: metav1.ObjectMeta{Name: "tor"}, Spec: v1beta2.BGPPeerSpec{MyASN: 64512, PeerASN: 64513, PeerAddress: "10.9.0.1"}}},
+		BGPAdvertisements: []v1beta1.BGPAdvertisement{routes(0)},
+		BGPPeers:          []v1beta2.BGPPeer{tor(64513)},
 	}
 	for name, c := range map[string]struct {
 		change func(*View)
@@ -97,16 +147,16 @@ func TestDrain(t *testing.T) {
 			s.Local, s.ServingNodes = true, []string{"n1"}
 		}, false, []string{"to nobody: externalTrafficPolicy is Local", "(NoEligibleNode)"}},
 		"routes that others have": {func(v *View) {
-			v.configure(routes)
+			v.configure(routed)
 			v.Speakers[0].State.Sessions = []v1alpha1.BGPSession{{Peer: "tor", State: "established"}}
 		}, true, []string{"holds 1 BGP session\n", "tor  established", "10.0.0.1/32  tor  goes on from n2"}},
 		"routes that nobody else has": {func(v *View) {
-			v.configure(routes)
+			v.configure(routed)
 			v.Announcing.Members = v.Announcing.Members[:1]
 			v.Announcing.Nodes = v.Announcing.Nodes[:1]
 		}, false,
 			[]string{"10.0.0.1/32  tor  no other node announces it"}},
-		"not everything is read": {func(v *View) { v.Gaps = []Gap{{Speakers, "speakerstates.fairlead.io", false}} }, false, []string{"not read: you may not list speakerstates.fairlead.io"}},
+		"not everything is read": {func(v *View) { v.Gaps = []Gap{{Speakers, "speakerstates.fairlead.io", false}} }, false, []string{"not read: you may not read speakerstates.fairlead.io"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := healthy()
