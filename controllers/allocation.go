@@ -186,11 +186,12 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	programmed, err := a.Programmers.view(ctx, a.policy)
+	now := a.Now()
+	programmed, err := a.Programmers.view(ctx, a.policy, now)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	p := a.pass(services, claims, namespaces, programmed, a.Now())
+	p := a.pass(services, claims, namespaces, programmed, now)
 	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
 	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
 	err = errors.Join(a.carryOut(ctx, p, objects, claimed, usage), a.Programmers.complaints(ctx, services, a.record))
@@ -275,8 +276,9 @@ func (a *Allocation) pass(services []*corev1.Service, claims []allocator.Claim, 
 		if len(d.Addresses) == 0 {
 			out.pending[d.Reason]++
 		}
-		dataplane, settles := modeOf(modes, s, &requests[i], &d, now)
-		out.settles = sooner(out.settles, settles)
+		served := modeOf(s, &requests[i], &d)
+		dataplane := modes.Decide(&served)
+		out.settles = sooner(out.settles, dataplane.Settles)
 		if c, ok := assign(s, d, dataplane, now); ok {
 			if len(d.Addresses) > 0 {
 				c.since = waiting[s.UID]

@@ -19,9 +19,9 @@ func NewAsker(config *rest.Config) (client.Client, error) {
 		return nil, err
 	}
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"Service", "Node", "Namespace"} {
+	for _, kind := range []string{"Service", "ConfigMap", "Node", "Namespace"} {
 		scope := meta.RESTScopeRoot
-		if kind == "Service" {
+		if kind == "Service" || kind == "ConfigMap" {
 			scope = meta.RESTScopeNamespace
 		}
 		mapper.Add(schema.GroupVersionKind{Version: "v1", Kind: kind}, scope)
@@ -31,7 +31,8 @@ func NewAsker(config *rest.Config) (client.Client, error) {
 		kinds []string
 	}{
 		{schema.GroupVersion{Group: "discovery.k8s.io", Version: "v1"}, []string{"EndpointSlice"}},
-		{v1beta1.GroupVersion, []string{"IPAddressPool", "L2Advertisement", "BGPAdvertisement", "BFDProfile", "Community"}},
+		{schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}, []string{"Lease"}},
+		{v1beta1.GroupVersion, []string{"IPAddressPool", "L2Advertisement", "BGPAdvertisement", "BFDProfile", "Community", "ServiceL2Status"}},
 		{v1beta2.GroupVersion, []string{"BGPPeer"}},
 		{v1alpha1.GroupVersion, []string{"AddressPolicy", "AddressReservation", "AddressClaim", "SpeakerState", "ProgrammerState"}},
 	} {

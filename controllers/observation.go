@@ -6,11 +6,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,7 +26,9 @@ import (
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/explain"
 	"github.com/fairlead-lb/fairlead/internal/addrset"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/lint"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
@@ -36,8 +40,10 @@ type Observation struct {
 	Client    client.Reader
 	Namespace string // of the configuration objects
 	Class     string // of the Services served; "" for those without a class
+	Version   string // of who asks
 	PageSize  int64  // how many objects are asked for at once; 0: all, as a cache wants it
-	// Service is the one that is asked about, whose endpoints alone are read then; the zero value: those of all.
+	// Service is the one that is asked about: the endpoints of it, and of those that share its addresses, are read then alone;
+	// the zero value: those of all.
 	Service allocator.Key
 	Now     time.Time
 }
@@ -51,7 +57,10 @@ type observed struct {
 	endpoints  []discoveryv1.EndpointSlice
 	nodes      []corev1.Node
 	speakers   []v1alpha1.SpeakerState
-	programmed map[string]addrset.Set // what each node's IPVS programmer serves
+	since      map[explain.Announcement]time.Time
+	setting    mode.Setting
+	programmed []v1alpha1.ProgrammerState
+	renewed    map[string]time.Time // when each node's IPVS programmer last told that it is alive
 
 	mu   sync.Mutex
 	gaps []explain.Gap
@@ -59,22 +68,64 @@ type observed struct {
 
 // Read reads everything at once. What the reader may not read is told as a Gap; an error means that nothing can be said.
 func (o Observation) Read(ctx context.Context) (*explain.View, error) {
-	x := observed{namespaces: map[string]map[string]string{}, programmed: map[string]addrset.Set{}}
-	g, ctx := errgroup.WithContext(ctx)
+	x := observed{namespaces: map[string]map[string]string{}, renewed: map[string]time.Time{}, since: map[explain.Announcement]time.Time{}}
+	g, listing := errgroup.WithContext(ctx)
 	g.SetLimit(8)
+	endpoints := func(ctx context.Context) error {
+		return x.note(explain.EndpointSlices, "endpointslices.discovery.k8s.io in all namespaces", o.endpoints(ctx, &x))
+	}
+	if o.Service.Name == "" {
+		g.Go(func() error { return endpoints(listing) })
+	}
+	if o.Service.Name != "" || o.PageSize == 0 { // of all it would be much that is asked of an API server, and little that is told
+		g.Go(func() error {
+			return x.note(explain.Announcements, "servicel2statuses.metallb.io", o.announcements(listing, &x))
+		})
+	}
 	for _, r := range slices.Concat(o.cluster(&x), o.configuration(&x)) {
-		g.Go(func() error { return x.note(r.kind, r.what, r.get(ctx)) })
+		g.Go(func() error { return x.note(r.kind, r.what, r.get(listing)) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return o.view(&x), nil
+	if o.Service.Name != "" { // now it is known who shares its addresses
+		if err := endpoints(ctx); err != nil {
+			return nil, err
+		}
+	}
+	v := o.view(&x)
+	c := &x.objects
+	if len(x.speakers)+len(c.Pools)+len(c.L2Advertisements)+len(c.BGPAdvertisements)+len(c.BGPPeers) > 0 {
+		return v, nil
+	}
+	var err error
+	v.Elsewhere, err = o.elsewhere(ctx)
+	return v, err
+}
+
+// elsewhere returns the namespaces in which speakers say something of themselves, where they may be read.
+func (o Observation) elsewhere(ctx context.Context) (namespaces []string, err error) {
+	err = pages(ctx, o, new(v1alpha1.SpeakerStateList), func(l *v1alpha1.SpeakerStateList) {
+		for i := range l.Items {
+			if n := l.Items[i].Namespace; n != o.Namespace && !slices.Contains(namespaces, n) {
+				namespaces = append(namespaces, n)
+			}
+		}
+	})
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+		return nil, nil // then it is among the gaps
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for Fairlead in other namespaces: %w", err)
+	}
+	slices.Sort(namespaces)
+	return namespaces, nil
 }
 
 // reading is one list that is asked for.
 type reading struct {
 	kind explain.Kind
-	what string // the resource, for who may not list it
+	what string // the resource, for who may not read it
 	get  func(context.Context) error
 }
 
@@ -83,7 +134,6 @@ func (o Observation) cluster(x *observed) []reading {
 	home := client.InNamespace(o.Namespace)
 	return []reading{
 		{explain.Services, "services in all namespaces", func(ctx context.Context) error { return o.services(ctx, x) }},
-		{explain.EndpointSlices, "endpointslices.discovery.k8s.io in all namespaces", func(ctx context.Context) error { return o.endpoints(ctx, x) }},
 		{explain.Nodes, "nodes", func(ctx context.Context) error {
 			return pages(ctx, o, new(corev1.NodeList), func(l *corev1.NodeList) { x.nodes = append(x.nodes, l.Items...) })
 		}},
@@ -107,11 +157,20 @@ func (o Observation) cluster(x *observed) []reading {
 			return pages(ctx, o, new(v1alpha1.SpeakerStateList), func(l *v1alpha1.SpeakerStateList) { x.speakers = append(x.speakers, l.Items...) }, home)
 		}},
 		{explain.Programmers, "programmerstates.fairlead.io", func(ctx context.Context) error {
-			return pages(ctx, o, new(v1alpha1.ProgrammerStateList), func(l *v1alpha1.ProgrammerStateList) {
+			return pages(ctx, o, new(v1alpha1.ProgrammerStateList), func(l *v1alpha1.ProgrammerStateList) { x.programmed = append(x.programmed, l.Items...) }, home)
+		}},
+		{explain.Programmers, "the ConfigMap " + settingName, func(ctx context.Context) (err error) {
+			x.setting, err = readSetting(ctx, o.Client, o.Namespace)
+			return err
+		}},
+		{explain.Programmers, "leases.coordination.k8s.io", func(ctx context.Context) error {
+			return pages(ctx, o, new(coordinationv1.LeaseList), func(l *coordinationv1.LeaseList) {
 				for i := range l.Items {
-					x.programmed[l.Items[i].Name], _ = addrset.Parse(l.Items[i].Status.Addresses)
+					if at := l.Items[i].Spec.RenewTime; at != nil {
+						x.renewed[l.Items[i].Labels[labelProgrammer]] = at.Time
+					}
 				}
-			}, home)
+			}, home, client.HasLabels{labelProgrammer})
 		}},
 	}
 }
@@ -172,14 +231,51 @@ func (o Observation) services(ctx context.Context, x *observed) error {
 	return err
 }
 
+// endpoints reads those of all Services, or of the one that is asked about and of those that share its addresses.
 func (o Observation) endpoints(ctx context.Context, x *observed) error {
-	var options []client.ListOption
-	if o.Service.Name != "" {
-		options = append(options, client.InNamespace(o.Service.Namespace))
+	keep := func(l *discoveryv1.EndpointSliceList) { x.endpoints = append(x.endpoints, l.Items...) }
+	if o.Service.Name == "" {
+		return pages(ctx, o, new(discoveryv1.EndpointSliceList), keep)
 	}
-	return pages(ctx, o, new(discoveryv1.EndpointSliceList), func(l *discoveryv1.EndpointSliceList) {
-		x.endpoints = append(x.endpoints, l.Items...)
+	for _, of := range x.sharers(o.Service) {
+		err := pages(ctx, o, new(discoveryv1.EndpointSliceList), keep, client.InNamespace(of.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: of.Name})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announcements reads since when the Service, or every one, is announced by layer 2.
+func (o Observation) announcements(ctx context.Context, x *observed) error {
+	options := []client.ListOption{client.InNamespace(o.Namespace)}
+	if o.Service.Name != "" {
+		options = append(options, client.MatchingLabels{v1beta1.LabelServiceNamespace: o.Service.Namespace, v1beta1.LabelServiceName: o.Service.Name})
+	}
+	return pages(ctx, o, new(v1beta1.ServiceL2StatusList), func(l *v1beta1.ServiceL2StatusList) {
+		for i := range l.Items {
+			s := &l.Items[i]
+			key := allocator.Key{Namespace: s.Labels[v1beta1.LabelServiceNamespace], Name: s.Labels[v1beta1.LabelServiceName]}
+			x.since[explain.Announcement{Service: key, Node: s.Labels[v1beta1.LabelNode]}] = s.CreationTimestamp.Time
+		}
 	}, options...)
+}
+
+// sharers returns the Service, whether it is there or not, and those that show one of its addresses.
+func (x *observed) sharers(about allocator.Key) []allocator.Key {
+	out := []allocator.Key{about}
+	at := slices.IndexFunc(x.services, func(s corev1.Service) bool { return s.Namespace == about.Namespace && s.Name == about.Name })
+	if at < 0 {
+		return out
+	}
+	held := allocator.Ingress(&x.services[at])
+	for i := range x.services {
+		s := &x.services[i]
+		if i != at && slices.ContainsFunc(allocator.Ingress(s), func(a netip.Addr) bool { return slices.Contains(held, a) }) {
+			out = append(out, allocator.Key{Namespace: s.Namespace, Name: s.Name})
+		}
+	}
+	return out
 }
 
 // pages lists everything, some at a time, into copies of an empty list.
@@ -220,7 +316,7 @@ func (x *observed) note(kind explain.Kind, what string, err error) error {
 
 // view puts together what was read.
 func (o Observation) view(x *observed) *explain.View {
-	v := &explain.View{Namespace: o.Namespace, Class: o.Class, Now: o.Now, Claims: x.claims, Gaps: x.gaps, Namespaces: x.namespaces}
+	v := &explain.View{Namespace: o.Namespace, Class: o.Class, Version: o.Version, Now: o.Now, Claims: x.claims, Gaps: x.gaps, Namespaces: x.namespaces}
 	slices.SortFunc(v.Gaps, func(a, b explain.Gap) int { return cmp.Compare(a.What, b.What) })
 	v.Objects = withoutSecrets(x.objects)
 	v.Policy, v.Problems = policy.Compile(v.Objects, nil)
@@ -232,7 +328,16 @@ func (o Observation) view(x *observed) *explain.View {
 	for i := range x.speakers {
 		v.Speakers = append(v.Speakers, explain.Speaker{Node: x.speakers[i].Name, State: x.speakers[i].Status})
 	}
+	v.Since, v.Dataplane = x.since, x.setting
+	served := map[string]addrset.Set{}
+	for i := range x.programmed {
+		p := &x.programmed[i]
+		served[p.Name], _ = addrset.Parse(p.Status.Addresses)
+		v.Programmers = append(v.Programmers, explain.Programmer{Node: p.Name, State: p.Status, Serves: served[p.Name], Renewed: x.renewed[p.Name]})
+	}
+	slices.SortFunc(v.Programmers, func(a, b explain.Programmer) int { return cmp.Compare(a.Node, b.Node) })
 	v.Announcing = o.announcing(x, v.Policy)
+	v.Announcing.Programmed = programmedFor(v.Announcing.Services, served)
 	return v
 }
 
@@ -255,13 +360,20 @@ func (o Observation) service(s *corev1.Service, x *observed, counts map[allocato
 		out.Told = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}
 		out.ToldSince = c.LastTransitionTime.Time
 	}
+	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionProgrammed); c != nil {
+		out.ToldMode = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}
+	}
 	n := counts[out.Key]
 	out.Endpoints, out.Serving, out.ServingNodes = n.all, n.serving, n.nodes
 	return out
 }
 
 func serviceOf(s *corev1.Service, namespaceLabels map[string]string, class string) explain.Service {
-	out := explain.Service{Service: allocator.ServiceOf(s, namespaceLabels), Type: string(s.Spec.Type), Ours: ours(s, class)}
+	out := explain.Service{
+		Service: allocator.ServiceOf(s, namespaceLabels), Type: string(s.Spec.Type), Ours: ours(s, class),
+		Dataplane: asked(s), Ranges: s.Annotations[portrange.Annotation],
+	}
+	out.Proxied = proxied(s, out.Held)
 	if s.Spec.LoadBalancerClass != nil {
 		out.Class = *s.Spec.LoadBalancerClass
 	}
@@ -336,7 +448,6 @@ func countEndpoints(list []discoveryv1.EndpointSlice) map[allocator.Key]count {
 func (o Observation) announcing(x *observed, p *policy.Policy) plan.View {
 	published := publishedBy(x.speakers)
 	v := plan.View{Policy: p, Services: announcedServices(p, o.Class, x.services, x.endpoints)}
-	v.Programmed = programmedFor(v.Services, x.programmed)
 	var local speaker.Local
 	unsettled := map[string]bool{}
 	for i := range x.speakers {

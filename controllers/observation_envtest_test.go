@@ -22,7 +22,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/explain"
+	"github.com/fairlead-lb/fairlead/lint"
 )
 
 // asker returns a client of a user who may do what the rules of a ClusterRole say, and, in the namespace of the Services, what
@@ -119,7 +121,7 @@ func TestObservationWithFewRights(t *testing.T) {
 		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list"}},
 		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list"}},
 	}
-	const all = 15 // kinds are read
+	const all = 18 // kinds are read
 	for user, c := range map[string]struct {
 		here []rbacv1.PolicyRule
 		gaps int
@@ -161,6 +163,48 @@ func TestObservationOfAnOlderCluster(t *testing.T) {
 	status := explain.OfCluster(v)
 	if len(status.Gaps) != 1 || !strings.Contains(status.Gaps[0], "the cluster does not know addressclaims.fairlead.io: apply the CustomResourceDefinitions of this version") {
 		t.Errorf("%q", status.Gaps)
+	}
+}
+
+// TestObservationElsewhere: who asks about a namespace without Fairlead is told which one has it.
+func TestObservationElsewhere(t *testing.T) {
+	s := newStory(t)
+	s.create(&v1alpha1.SpeakerState{ObjectMeta: metav1.ObjectMeta{Namespace: s.config, Name: "n-" + s.namespace}})
+	v, err := Observation{Client: s.admin, Namespace: s.namespace, Class: s.class, PageSize: 2, Now: time.Now()}.Read(s.ctx)
+	s.ok(err)
+	if !slices.Contains(v.Elsewhere, s.config) || v.Installed() == nil {
+		t.Errorf("%v", v.Elsewhere)
+	}
+	v, err = Observation{Client: s.admin, Namespace: s.config, Class: s.class, Now: time.Now()}.Read(s.ctx)
+	s.ok(err)
+	if err := v.Installed(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDefinitionsOfACluster: what a real API server says of its schemas is understood: it lacks nothing, and where a field is
+// taken out of it, that is found.
+func TestDefinitionsOfACluster(t *testing.T) {
+	s := newStory(t)
+	admin, err := kubernetes.NewForConfig(server)
+	s.ok(err)
+	l, err := lint.New()
+	s.ok(err)
+	for gv, field := range map[schema.GroupVersion]string{
+		{Group: "metallb.io", Version: "v1beta1"}:   "IPAddressPool.spec.avoidBuggyIPs",
+		{Group: "fairlead.io", Version: "v1alpha1"}: "AddressPolicy.spec.reuseDelay",
+	} {
+		document, err := admin.Discovery().RESTClient().Get().AbsPath("openapi", "v3", "apis", gv.Group, gv.Version).DoRaw(s.ctx)
+		s.ok(err)
+		lacking, err := l.Lacking(gv, document)
+		if err != nil || len(lacking) > 0 {
+			t.Errorf("%s: %v, %v", gv, lacking, err)
+		}
+		older := strings.ReplaceAll(string(document), `"`+field[strings.LastIndex(field, ".")+1:]+`"`, `"taken"`)
+		lacking, err = l.Lacking(gv, []byte(older))
+		if err != nil || !slices.Contains(lacking, field) {
+			t.Errorf("%s: %v, %v, want %s", gv, lacking, err, field)
+		}
 	}
 }
 

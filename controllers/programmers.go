@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -45,14 +44,10 @@ const (
 	settingName = "fairlead-ipvs"
 	settingKey  = "dataplane"
 
-	// silence is how long no programmer at all has to be silent until kube-proxy serves everything.
-	silence = 10 * time.Second
+	silence = mode.Silence
 	// forgotten is how long one programmer has to be silent until its ProgrammerState is removed, so that its node announces
 	// nothing that only a programmer can keep right. A restart takes less.
 	forgotten = time.Minute
-	// settling is how long an address has to be there before IPVS may serve it alone: what programmers reported just before
-	// may be about another Service that had the address.
-	settling = 2 * time.Second
 )
 
 // Programmers follows what the nodes' IPVS programmers report, and removes the reports of silent ones where this replica
@@ -236,8 +231,8 @@ func ignoreConflict(err error) error {
 }
 
 // view puts together what the modes depend on.
-func (p *Programmers) view(ctx context.Context, compiled *policy.Policy) (*mode.View, error) {
-	out := &mode.View{Policy: compiled, Setting: mode.None}
+func (p *Programmers) view(ctx context.Context, compiled *policy.Policy, now time.Time) (*mode.View, error) {
+	out := &mode.View{Now: now, Policy: compiled, Setting: mode.None}
 	if p == nil {
 		return out, nil
 	}
@@ -342,26 +337,10 @@ func readProgrammed(ctx context.Context, c client.Reader, namespace string) (map
 	return out, nil
 }
 
-// modeOf decides what serves a Service's addresses, and when that is to be decided anew at the latest. An address that came a
-// moment ago is left to kube-proxy.
-func modeOf(modes *mode.Decider, s *corev1.Service, r *allocator.Service, d *allocator.Decision, now time.Time) (out mode.Decision, settles time.Time) {
-	out = modes.Decide(&mode.Service{
-		Labels: s.Labels, Annotation: asked(s), Addresses: d.Addresses, Pool: d.Pool, Proxied: proxied(s, r.Held),
-	})
-	before := proxied(s, r.Held)
-	isNew := func(a netip.Addr) bool { return !slices.Contains(before, a) }
-	turns := slices.IndexFunc(out.Proxied, isNew)
-	if turns < 0 {
-		return out, time.Time{}
+// modeOf is what the mode depends on of a Service that is to have what was decided.
+func modeOf(s *corev1.Service, r *allocator.Service, d *allocator.Decision) mode.Service {
+	return mode.Service{
+		Labels: s.Labels, Annotation: asked(s), Addresses: d.Addresses, Pool: d.Pool,
+		Proxied: proxied(s, r.Held), Held: r.Held, AssignedAt: r.AssignedAt,
 	}
-	since := r.AssignedAt
-	if !slices.Contains(r.Held, out.Proxied[turns]) {
-		since = now
-	}
-	if settles = since.Add(settling); !now.Before(settles) {
-		return out, time.Time{}
-	}
-	out.Verdict = verdict.Verdict{Reason: verdict.NotProgrammed, Message: fmt.Sprintf("%s was assigned a moment ago, so kube-proxy serves it", out.Proxied[turns])}
-	out.Proxied = slices.DeleteFunc(out.Proxied, isNew)
-	return out, settles
 }

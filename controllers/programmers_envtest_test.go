@@ -20,8 +20,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/explain"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
@@ -118,6 +120,30 @@ func (s *story) programmed(name, mode, reason, message string) {
 	})
 }
 
+// explains asks why a Service works or not, as a person does, until the answer has all that is wanted; with nothing wanted, it
+// says nothing of IPVS.
+func (s *story) explains(name string, want ...string) {
+	s.t.Helper()
+	about := allocator.Key{Namespace: s.namespace, Name: name}
+	s.eventually(func() string {
+		v, err := Observation{Client: s.admin, Namespace: s.config, Class: s.class, Service: about, Now: time.Now()}.Read(s.ctx)
+		s.ok(err)
+		e, err := explain.OfService(v, about)
+		s.ok(err)
+		var b strings.Builder
+		s.ok(e.Write(&b, explain.Style{}))
+		for _, w := range want {
+			if !strings.Contains(b.String(), w) {
+				return fmt.Sprintf("it does not say %q:\n%s", w, &b)
+			}
+		}
+		if len(want) == 0 && strings.Contains(b.String(), "IPVS") {
+			return b.String()
+		}
+		return ""
+	})
+}
+
 // TestProxyComesWhenAllServeAndGoesInTime plays the programmers of two nodes: the mode Proxy is written only when every node
 // that may announce the address has reported it, and VIP comes back when the annotation goes, when what serves it is about to
 // go, and when no node reports any more.
@@ -138,12 +164,14 @@ func TestProxyComesWhenAllServeAndGoesInTime(t *testing.T) {
 	s.create(s.service("plain"))
 	s.gets("plain", "192.0.2.2")
 	s.programmed("web", "VIP", "NoProgrammer", "")
+	s.explains("web", "no   IPVS", "no node's IPVS programmer reports, so kube-proxy serves the Service (NoProgrammer)", "no IPVS programmer reports from there (NoProgrammer)")
 
 	one, two := s.lives("m1"), s.lives("m2")
 	s.programmed("web", "VIP", "NotProgrammed", "node m1, which may announce 192.0.2.1, ")
 	s.reports("m1", "192.0.2.1-192.0.2.9")
 	s.programmed("web", "VIP", "NotProgrammed", "node m2, which may announce 192.0.2.1, ")
-	time.Sleep(settling)
+	s.explains("web", "its programmer reports 192.0.2.1", "no IPVS programmer reports from there (NoProgrammer)")
+	time.Sleep(mode.Settling)
 	if got := *s.get("web").Status.LoadBalancer.Ingress[0].IPMode; got != corev1.LoadBalancerIPModeVIP {
 		t.Errorf("the mode is %s before all nodes have reported", got)
 	}
@@ -154,7 +182,10 @@ func TestProxyComesWhenAllServeAndGoesInTime(t *testing.T) {
 	s.reports("m2", "192.0.2.7")
 	c.again()
 	s.programmed("web", "Proxy", "Programmed", "")
+	s.explains("web", "its programmer does not report 192.0.2.1", "yes  ipMode", "it is Proxy for 192.0.2.1, so kube-proxy leaves that alone")
 	s.reports("m2", "192.0.2.1")
+	s.explains("web", "yes  IPVS", "its programmer reports 192.0.2.1")
+	s.explains("plain")
 
 	// Nothing is written while nothing changes, and what does not ask is left alone.
 	s.programmed("plain", "VIP", "", "")

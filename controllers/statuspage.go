@@ -13,6 +13,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -138,13 +139,13 @@ func (s *StatusPage) Start(ctx context.Context) error {
 func seen() []client.Object {
 	return []client.Object{
 		&corev1.Service{}, &corev1.Namespace{}, &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1alpha1.SpeakerState{}, &v1alpha1.AddressClaim{},
-		&v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta2.BGPPeer{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
-		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{},
+		&v1beta1.ServiceL2Status{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta2.BGPPeer{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
+		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.ProgrammerState{}, &corev1.ConfigMap{}, &coordinationv1.Lease{},
 	}
 }
 
 func (s *StatusPage) view(ctx context.Context) (*explain.View, error) {
-	return Observation{Client: s.manager.GetClient(), Namespace: s.Namespace, Class: s.Class, Now: time.Now()}.Read(ctx)
+	return Observation{Client: s.manager.GetClient(), Namespace: s.Namespace, Class: s.Class, Version: s.Version, Now: time.Now()}.Read(ctx)
 }
 
 // reviewer asks the API server who somebody is by their token, and whether they may get StatusPath.

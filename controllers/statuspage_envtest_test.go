@@ -27,6 +27,8 @@ func TestStatusPage(t *testing.T) {
 	s.asker("system:serviceaccount:"+s.namespace+":looker", s.viewerRules(), nil)
 	options, err := ManagerOptions(s.config)
 	s.ok(err)
+	(&Programmers{Namespace: s.config}).Configure(&options)
+	(&StaleStatuses{Namespace: s.config}).Configure(&options)
 	options.Metrics.BindAddress, options.HealthProbeBindAddress = "0", "0"
 	m, err := manager.New(server, options)
 	s.ok(err)

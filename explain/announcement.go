@@ -28,7 +28,7 @@ func (e *Explanation) announcements(v *View, s *Service) string {
 		routes := byBGP[c.Address]
 		text := ""
 		if len(c.Ads) > 0 || len(routes) == 0 {
-			text = e.layer2(v, &c, len(routes) > 0)
+			text = e.layer2(v, s, &c, len(routes) > 0)
 		}
 		if len(routes) > 0 {
 			text = strings.Join(slices.DeleteFunc([]string{text, e.bgp(v, c.Address, routes)}, func(s string) bool { return s == "" }), ", and ")
@@ -78,7 +78,7 @@ func (v *View) around(s *Service) plan.View {
 
 // layer2 explains one address by layer 2, and returns who announces it as the end of a sentence. Where BGP announces it
 // too, that nobody does is no fault.
-func (e *Explanation) layer2(v *View, c *plan.Case, elsewhere bool) string {
+func (e *Explanation) layer2(v *View, s *Service, c *plan.Case, elsewhere bool) string {
 	answer, message := No, c.Message
 	if c.Owner != "" && c.Reason != verdict.SharedElsewhere {
 		answer, message = Yes, fmt.Sprintf("node %q is to announce %s", c.Owner, c.Address)
@@ -100,12 +100,12 @@ func (e *Explanation) layer2(v *View, c *plan.Case, elsewhere bool) string {
 		}
 		step.add(name, yes(n.Rank > 0), n.Reason, "%s", n.Message)
 	}
-	e.published(v, c, answer == Yes)
+	e.published(v, s, c, answer == Yes)
 	return fmt.Sprintf("by node %q by layer 2", c.Owner)
 }
 
 // published compares what the plan says of an address with what the speakers say.
-func (e *Explanation) published(v *View, c *plan.Case, wanted bool) {
+func (e *Explanation) published(v *View, s *Service, c *plan.Case, wanted bool) {
 	nodes := v.announcers(c.Address)
 	others := slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return n == c.Owner })
 	owner, known := v.speaker(c.Owner)
@@ -125,7 +125,10 @@ func (e *Explanation) published(v *View, c *plan.Case, wanted bool) {
 	case len(nodes) == 0:
 		e.add("speakers", No, verdict.NoSpeaker, "%q is to announce %s, but its speaker does not say that it does: wait a few seconds, and if it stays see whether it runs", c.Owner, c.Address)
 	default:
-		e.add("speakers", Yes, verdict.Announced, "the speaker of %q says that it announces %s", c.Owner, c.Address)
+		step := e.add("speakers", Yes, verdict.Announced, "the speaker of %q says that it announces %s", c.Owner, c.Address)
+		if since, ok := v.Since[Announcement{s.Key, c.Owner}]; ok {
+			step.Message += ", for " + Age(v.Now, since)
+		}
 	}
 	e.conflicts(v, c.Address)
 }

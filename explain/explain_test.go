@@ -16,8 +16,10 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
 	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -72,6 +74,31 @@ func (v *View) add(name, address string, endpoints, serving int) *Service {
 	return found
 }
 
+// programmed lets the first Service be served by IPVS on those nodes, by its ipMode, too.
+func (v *View) programmed(nodes ...string) {
+	s := &v.Services[0]
+	s.Dataplane, s.Proxied, v.Announcing.Services[0].Proxy = mode.IPVS, s.Held, s.Held
+	s.ToldMode = verdict.Verdict{Reason: verdict.Programmed, Message: "every node that may announce the Service serves it by IPVS"}
+	v.Dataplane, v.Announcing.Programmed = mode.Annotated, map[netip.Addr][]string{s.Held[0]: nodes}
+	for _, n := range nodes {
+		v.Programmers = append(v.Programmers, Programmer{Node: n, Serves: addrset.Of(s.Held), Renewed: now.Add(-time.Second), State: v1alpha1.ProgrammerStateStatus{
+			Version: "v1", Ready: true, KubeProxy: "nftables", StartedAt: metav1.Time{Time: now.Add(-time.Hour)}, Counts: v1alpha1.ProgrammerCounts{Addresses: 1},
+		}})
+	}
+}
+
+// fail lets a programmer serve nothing, for a reason of its node, if there is one.
+func (v *View) fail(at int, reason verdict.Reason, message string) {
+	p := &v.Programmers[at]
+	p.Serves, p.State.Ready, p.State.Counts.Addresses = addrset.Set{}, reason == "", 0
+	if reason != "" {
+		p.State.Problems = []v1alpha1.SpeakerProblem{{Reason: string(reason), Message: message}}
+	}
+	for a, nodes := range v.Announcing.Programmed {
+		v.Announcing.Programmed[a] = slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return n == p.Node })
+	}
+}
+
 // publish lets the speakers say that they do what the plan says.
 func (v *View) publish() {
 	for i := range v.Speakers {
@@ -94,7 +121,9 @@ func TestTexts(t *testing.T) {
 		change func(*View)
 		ask    func(*View) (Explanation, error)
 	}{
-		"service-works": {ask: service},
+		"service-works": {func(v *View) {
+			v.Since = map[Announcement]time.Time{{web, "n1"}: now.Add(-time.Hour), {web, "n2"}: now.Add(-time.Hour)}
+		}, service},
 		"service-full": {func(v *View) {
 			v.configure(policy.Objects{Pools: []v1beta1.IPAddressPool{pool("first-pool", "10.0.0.1/32"), pool("six", "fd00::/64")}})
 			v.add("late", "", 1, 1)
@@ -128,6 +157,52 @@ func TestTexts(t *testing.T) {
 			v.Speakers[0].State.Sessions = []v1alpha1.BGPSession{{Peer: "tor", Address: "10.9.0.1", State: "established", Since: metav1.Time{Time: now.Add(-time.Hour)}, PrefixesSent: 1}}
 			v.Speakers[1].State.Sessions = []v1alpha1.BGPSession{{Peer: "tor", Address: "10.9.0.1", State: "active", Since: metav1.Time{Time: now.Add(-time.Minute)}, LastError: "connection refused"}}
 		}, service},
+		"service-by-ipvs": {func(v *View) { v.programmed("n1", "n2") }, service},
+		"service-by-ipvs-not-all": {func(v *View) {
+			v.programmed("n1", "n2")
+			v.fail(1, verdict.ModulesMissing, "the kernel of node n2 lacks ip_vs")
+			v.publish()
+		}, service},
+		"service-by-ipvs-no-programmer": {func(v *View) { v.programmed("n1"); v.Services[0].Proxied, v.Announcing.Services[0].Proxy = nil, nil }, service},
+		"service-by-ipvs-silent": {func(v *View) {
+			v.programmed("n1", "n2")
+			v.Programmers[0].Renewed = now.Add(-time.Minute)
+			v.Programmers[1].Renewed = now.Add(-time.Minute)
+		}, service},
+		"service-by-ipvs-one-announces": {func(v *View) {
+			v.programmed("n1", "n2")
+			v.fail(0, "", "")
+			v.publish()
+		}, service},
+		"service-by-ipvs-refused": {func(v *View) {
+			v.programmed("n1", "n2")
+			for i := range v.Programmers {
+				v.Programmers[i].State.Problems = []v1alpha1.SpeakerProblem{
+					{Kind: "Service", Name: "default/web", Reason: string(verdict.SchedulerUnavailable), Message: "the kernel of node n1 has no module ip_vs_mh; wlc is used"},
+					{Kind: "Service", Name: "default/web", Reason: string(verdict.WrongFamily), Message: "10.0.0.1: the endpoints are all of the other family"},
+					{Kind: "Service", Name: "default/other", Reason: string(verdict.PortConflict), Message: "of another one"},
+				}
+			}
+		}, service},
+		"service-ranges-unserved": {func(v *View) { v.Dataplane, v.Services[0].Ranges = mode.Annotated, "TCP:30000-31000" }, service},
+		"service-left-to-kube-proxy": {func(v *View) {
+			v.programmed("n1", "n2")
+			v.Dataplane = mode.None
+		}, service},
+		"service-foreign-mode": {func(v *View) {
+			v.Services[0].Proxied = v.Services[0].Held
+		}, service},
+		"service-by-ipvs-few-rights": {func(v *View) {
+			v.programmed("n1", "n2")
+			v.Gaps = []Gap{{Programmers, "leases.coordination.k8s.io", false}}
+		}, service},
+		"node-programmer": {func(v *View) {
+			v.programmed("n1", "n2")
+			v.fail(0, verdict.ProgrammingFailed, "adding virtual server 10.0.0.1:80/TCP: no buffer space available")
+			p := &v.Programmers[0].State
+			p.NodePorts = []v1alpha1.ProgrammerNodePort{{Service: "default/web", Port: "33333/TCP", Address: "10.1.1.1", Refused: true}}
+			p.Problems = append(p.Problems, v1alpha1.SpeakerProblem{Reason: string(verdict.KubeProxyIPVS), Message: "kube-proxy runs in IPVS mode on node n1, so everything is served by firewall marks"})
+		}, func(v *View) (Explanation, error) { return OfNode(v, "n1") }},
 		"service-few-rights": {func(v *View) {
 			v.Gaps = []Gap{{Services, "services in all namespaces", false}, {Nodes, "nodes", false}, {Speakers, "speakerstates.fairlead.io", true}}
 			v.Services[0].Told = verdict.Verdict{Reason: verdict.Assigned, Message: `assigned 10.0.0.1 from pool "first-pool"`}
@@ -174,6 +249,12 @@ func TestStatus(t *testing.T) {
 	v.Announcing.Nodes = append(v.Announcing.Nodes, plan.Node{Name: "n3"})
 	v.Speakers[1].State.Sessions = []v1alpha1.BGPSession{{Peer: "tor", Address: "10.9.0.1", State: "active", LastError: "\x1b[31mrefused\x1b[0m"}}
 	v.Speakers[1].State.Counts.Sessions = 1
+	v.Programmers = []Programmer{
+		{Node: "n1", Renewed: now, State: v1alpha1.ProgrammerStateStatus{Ready: true, Version: "v1", Counts: v1alpha1.ProgrammerCounts{Addresses: 3}}},
+		{Node: "n2", Renewed: now.Add(-time.Minute), State: v1alpha1.ProgrammerStateStatus{Version: "v1", Problems: []v1alpha1.SpeakerProblem{
+			{Kind: "Service", Name: "default/late", Reason: string(verdict.PortConflict), Message: "port 80 of 10.0.0.1 is another Service's"},
+		}}},
+	}
 	s := OfCluster(v)
 	var b strings.Builder
 	if err := s.Write(&b, Style{}); err != nil {

@@ -37,7 +37,8 @@ type Explanation struct {
 	Do      string         `json:"do,omitempty"`   // what to do about it
 	Next    string         `json:"next,omitempty"` // the next command to run
 	Steps   []Step         `json:"steps"`
-	Gaps    []string       `json:"gaps,omitempty"` // what could not be read
+	Gaps    []string       `json:"gaps,omitempty"`  // what could not be read
+	Notes   []string       `json:"notes,omitempty"` // what makes the answer doubtful
 }
 
 // add appends a step.
@@ -55,7 +56,7 @@ func (s *Step) add(name string, a Answer, reason verdict.Reason, format string, 
 // conclude makes the sentence, unless there is one: of the first step that is a no, else of the first that is not known,
 // else the one that is given.
 func (e *Explanation) conclude(v *View, reason verdict.Reason, format string, args ...any) {
-	e.Gaps = v.gaps()
+	e.Gaps, e.Notes = v.gaps(), v.notes()
 	e.OK, e.Reason, e.Summary = true, reason, fmt.Sprintf(format, args...)
 	for _, a := range []Answer{Unknown, No} { // a no counts more
 		for i := len(e.Steps) - 1; i >= 0; i-- {
@@ -71,14 +72,18 @@ func (e *Explanation) conclude(v *View, reason verdict.Reason, format string, ar
 
 // command fills in the names in a command of a Reason's Doc.
 func (e *Explanation) command(text string, v *View) string {
+	home := v.Namespace
 	namespace, name, ok := strings.Cut(e.Name, "/")
-	if !ok {
-		namespace, name = v.Namespace, e.Name
+	switch {
+	case !ok:
+		namespace, name = home, e.Name
+	case strings.Contains(text, "KIND"): // it is about the object itself
+		home = namespace
 	}
 	if text == "fairlead explain svc NAMESPACE/NAME" && e.Kind == kindService {
 		return "" // this is what they did
 	}
-	return strings.NewReplacer("NAMESPACE", namespace, "NAME", name, "HOME", v.Namespace, "KIND", strings.ToLower(e.Kind)).Replace(text)
+	return strings.NewReplacer("NAMESPACE", namespace, "NAME", name, "HOME", home, "KIND", strings.ToLower(e.Kind)).Replace(text)
 }
 
 // The kinds of what can be explained.

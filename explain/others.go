@@ -227,6 +227,7 @@ func OfNode(v *View, name string) (Explanation, error) {
 	default:
 		e.speaking(v, s, &n)
 	}
+	e.programming(v, name)
 	e.conclude(v, "", "it announces %s by layer 2 and has %d of %s established", counted(n.Announces, "address"), n.Established, counted(n.Sessions, "BGP session"))
 	return e, nil
 }

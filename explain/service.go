@@ -13,7 +13,8 @@ import (
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
-// OfService explains a Service: whether it is ours, which address it has and why, and who announces that.
+// OfService explains a Service: whether it is ours, which address it has and why, what serves that on the nodes, and who
+// announces it.
 func OfService(v *View, key allocator.Key) (Explanation, error) {
 	s, ok := v.service(key)
 	if !ok {
@@ -28,6 +29,7 @@ func OfService(v *View, key allocator.Key) (Explanation, error) {
 	shown := e.address(v, s)
 	e.partners(v, s)
 	e.endpoints(v, s)
+	e.served(v, s)
 	how := e.announcements(v, s)
 	if len(shown) == 0 {
 		e.conclude(v, verdict.NoPool, "the Service has no address")

@@ -26,6 +26,7 @@ type Status struct {
 	Sessions  []SessionStatus `json:"sessions"` // by peer and node
 	Problems  []Problem       `json:"problems"` // of the configuration, and of the nodes
 	Gaps      []string        `json:"gaps,omitempty"`
+	Notes     []string        `json:"notes,omitempty"` // what makes it doubtful
 }
 
 // PoolStatus is one pool at a glance.
@@ -103,6 +104,8 @@ type NodeStatus struct {
 	Sessions    int       `json:"sessions"`
 	Established int       `json:"established"`
 	Conflicts   int       `json:"conflicts"`
+	// Programmer is the node's IPVS programmer; nil: the cluster has none at all.
+	Programmer *ProgrammerStatus `json:"programmer,omitempty"`
 }
 
 // SessionStatus is one BGP session at a glance.
@@ -234,7 +237,7 @@ func OfCluster(v *View) Status {
 // Overview returns the cluster at a glance, and what every Service comes to, as Table does.
 func Overview(v *View) (Status, []ServiceStatus) {
 	s := Status{Namespace: v.Namespace, Now: v.Now, Pools: []PoolStatus{}, Waiting: []ServiceStatus{}, Silent: []ServiceStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Problems: []Problem{}}
-	s.Gaps = v.gaps()
+	s.Gaps, s.Notes = v.gaps(), v.notes()
 	rows, wanted := table(v)
 	s.Services.All = len(rows)
 	for _, x := range rows {
@@ -278,7 +281,7 @@ const maxTotal = 1 << 62
 
 // node returns one node at a glance.
 func (v *View) node(n *plan.Node, wanted map[string]int) NodeStatus {
-	out := NodeStatus{Name: n.Name, Ready: n.Ready, Wanted: wanted[n.Name]}
+	out := NodeStatus{Name: n.Name, Ready: n.Ready, Wanted: wanted[n.Name], Programmer: v.programmerOf(n.Name)}
 	switch {
 	case n.Excluded && !v.Announcing.IgnoreExcludeLabel:
 		out.Excluded = "labelled node.kubernetes.io/exclude-from-external-load-balancers"
@@ -306,7 +309,8 @@ func (v *View) sessions() (out []SessionStatus) {
 	return out
 }
 
-// problems returns those of the configuration, then those that the speakers tell.
+// problems returns those of the configuration, then those that the speakers tell, then those that the programmers tell: of a
+// Service once for each reason, however many nodes say so.
 func (v *View) problems() (out []Problem) {
 	for _, p := range v.Problems {
 		out = append(out, Problem{p.Object.String(), p.Reason, p.Message})
@@ -314,6 +318,20 @@ func (v *View) problems() (out []Problem) {
 	for i := range v.Speakers {
 		for _, p := range v.Speakers[i].State.Problems {
 			out = append(out, Problem{policy.Ref{Kind: kindNode, Name: v.Speakers[i].Node}.String(), verdict.Reason(p.Reason), p.Message})
+		}
+	}
+	said := map[Problem]bool{}
+	for i := range v.Programmers {
+		for _, p := range v.Programmers[i].State.Problems {
+			x := Problem{policy.Ref{Kind: kindNode, Name: v.Programmers[i].Node}.String(), verdict.Reason(p.Reason), p.Message}
+			if p.Kind != "" {
+				x.Object = policy.Ref{Kind: p.Kind, Name: p.Name}.String()
+			}
+			once := Problem{Object: x.Object, Reason: x.Reason}
+			if answerTo(x.Reason) == No && !said[once] {
+				said[once] = true
+				out = append(out, x)
+			}
 		}
 	}
 	return out

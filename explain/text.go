@@ -59,9 +59,7 @@ func (e *Explanation) Write(w io.Writer, s Style) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: %s\n\n", e.Kind, clean(e.Name), s.in(bold+colour, clean(e.Summary)+reason(string(e.Reason))))
 	writeSteps(&b, s, e.Steps, "")
-	for _, g := range e.Gaps {
-		fmt.Fprintf(&b, "\n%s %s\n", s.in(yellow, "not read:"), clean(g))
-	}
+	doubts(&b, s, e.Gaps, e.Notes)
 	if e.Do != "" && e.Do != "Nothing." {
 		fmt.Fprintf(&b, "\nwhat to do: %s\n", clean(e.Do))
 	}
@@ -70,6 +68,16 @@ func (e *Explanation) Write(w io.Writer, s Style) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// doubts writes why an answer may not be the whole truth.
+func doubts(b *strings.Builder, s Style, gaps, notes []string) {
+	for _, g := range gaps {
+		fmt.Fprintf(b, "\n%s %s\n", s.in(yellow, "not read:"), clean(g))
+	}
+	for _, n := range notes {
+		fmt.Fprintf(b, "\n%s %s\n", s.in(yellow, "note:"), clean(n))
+	}
 }
 
 func reason(r string) string {
@@ -107,9 +115,7 @@ func (s *Status) Write(w io.Writer, style Style) error {
 	section(&b, style, "NODES", nodeRows(s, style))
 	section(&b, style, "BGP SESSIONS", sessionRows(s, style))
 	section(&b, style, "PROBLEMS", problemRows(s))
-	for _, g := range s.Gaps {
-		fmt.Fprintf(&b, "\n%s %s\n", style.in(yellow, "not read:"), clean(g))
-	}
+	doubts(&b, style, s.Gaps, s.Notes)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -254,12 +260,26 @@ func nodeRows(s *Status, style Style) (rows [][]string) {
 		if n.Conflicts > 0 {
 			row = append(row, style.in(red, counted(n.Conflicts, "conflict")))
 		}
+		if p := n.Programmer; p != nil {
+			row = append(row, style.programmer(p))
+		}
 		if n.Speaker {
 			row = append(row, fmt.Sprintf("version %s for %s", or(clean(n.Version), "unknown"), Age(s.Now, n.Since)))
 		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// programmer is how a node's IPVS programmer looks in one cell.
+func (s Style) programmer(p *ProgrammerStatus) string {
+	switch {
+	case !p.Reports:
+		return "no IPVS"
+	case !p.Ready:
+		return s.in(red, "IPVS: "+clean(p.Message))
+	}
+	return s.in(green, fmt.Sprintf("IPVS serves %d", p.Addresses))
 }
 
 func sessionRows(s *Status, style Style) (rows [][]string) {

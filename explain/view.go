@@ -11,7 +11,9 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -29,6 +31,7 @@ const (
 	Claims         Kind = "AddressClaims"
 	Programmers    Kind = "ProgrammerStates"
 	Speakers       Kind = "SpeakerStates"
+	Announcements  Kind = "ServiceL2Statuses"
 )
 
 // Gap is something that could not be read, so that some steps cannot be answered. It is comparable.
@@ -52,15 +55,20 @@ func (v *View) gaps() (out []string) {
 		out = append(out, fmt.Sprintf("the cluster does not know %s: apply the CustomResourceDefinitions of this version (config/crd)", listed(absent, same)))
 	}
 	if len(forbidden) > 0 {
-		out = append(out, fmt.Sprintf("you may not list %s: ask for the right, or for the ClusterRole fairlead-viewer", listed(forbidden, same)))
+		out = append(out, fmt.Sprintf("you may not read %s: ask for the right, or for the ClusterRole fairlead-viewer", listed(forbidden, same)))
 	}
 	return out
 }
 
 // View is everything that explanations go by, as of one time.
 type View struct {
-	Namespace  string // of the configuration
-	Class      string // of the Services that are served; "" for those without a class
+	Namespace string // of the configuration
+	Class     string // of the Services that are served; "" for those without a class
+	Version   string // of who asks; "": not known
+	// Lacking are the fields that the cluster's definitions have not, since they are older than who asks.
+	Lacking []string
+	// Elsewhere are the namespaces in which Fairlead is, where it is not in Namespace.
+	Elsewhere  []string
 	Now        time.Time
 	Objects    policy.Objects   // of the configuration, as they are
 	Policy     *policy.Policy   // what they come to
@@ -71,7 +79,12 @@ type View struct {
 	// Announcing is what the speakers see, as the Service's verdicts depend on it; its Node is empty.
 	Announcing plan.View
 	Speakers   []Speaker // by node
-	Gaps       []Gap
+	// Since is when nodes began to announce Services by layer 2, as far as that was read.
+	Since map[Announcement]time.Time
+	// Dataplane is which Services IPVS serves, and Programmers are those that do, by node.
+	Dataplane   mode.Setting
+	Programmers []Programmer
+	Gaps        []Gap
 }
 
 // Service is one Service as it is.
@@ -86,6 +99,10 @@ type Service struct {
 	// Endpoints and Serving count its endpoints; -1: they were not read.
 	Endpoints, Serving int
 	ServingNodes       []string // the node of each serving endpoint that names one
+	// Dataplane is what it asks to be served by, and Ranges the port ranges that it asks for; "": nothing.
+	Dataplane, Ranges string
+	Proxied           []netip.Addr    // those of its addresses whose ipMode is Proxy
+	ToldMode          verdict.Verdict // what its condition says of that; the zero value: it has none
 	// FamiliesUnset: a manifest leaves the families to the API server.
 	FamiliesUnset bool
 }
@@ -94,6 +111,21 @@ type Service struct {
 type Speaker struct {
 	Node  string
 	State v1alpha1.SpeakerStateStatus
+}
+
+// Announcement is one Service that one node announces. It is comparable.
+type Announcement struct {
+	Service allocator.Key
+	Node    string
+}
+
+// Programmer is what the IPVS programmer of one node says of itself.
+type Programmer struct {
+	Node   string
+	State  v1alpha1.ProgrammerStateStatus
+	Serves addrset.Set // the addresses of State
+	// Renewed is when it last told that it is alive, by its node's clock; zero: never.
+	Renewed time.Time
 }
 
 // Announces says whether the speaker says that it announces the address by layer 2, as far as its list goes.
@@ -131,6 +163,15 @@ func (v *View) speaker(node string) (*Speaker, bool) {
 		return nil, false
 	}
 	return &v.Speakers[i], true
+}
+
+// programmer returns what the IPVS programmer of a node says.
+func (v *View) programmer(node string) (*Programmer, bool) {
+	i := slices.IndexFunc(v.Programmers, func(p Programmer) bool { return p.Node == node })
+	if i < 0 {
+		return nil, false
+	}
+	return &v.Programmers[i], true
 }
 
 // allocation returns what the controller decides by, and the place of a Service in it, or -1.

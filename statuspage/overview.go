@@ -21,6 +21,7 @@ type overview struct {
 	MoreUrgent  int
 	Established int
 	Speakers    int
+	Programmers bool      // some node has an IPVS programmer
 	Since       time.Time // of the history
 	Graph       graph
 }
@@ -56,6 +57,7 @@ func (s *snapshot) overview() overview {
 		if n.Speaker {
 			o.Speakers++
 		}
+		o.Programmers = o.Programmers || n.Programmer != nil
 	}
 	return o
 }

@@ -35,7 +35,8 @@ type Page struct {
 	Now     func() time.Time
 
 	now     atomic.Pointer[snapshot]
-	wanted  chan struct{} // of one: somebody looks
+	failed  atomic.Pointer[string] // why there is no snapshot yet; nil: it is being made
+	wanted  chan struct{}          // of one: somebody looks
 	doors   doors
 	pages   *template.Template
 	handler http.Handler
@@ -148,7 +149,11 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, name, title, at stri
 	now := p.look()
 	if now == nil {
 		w.Header().Set("Refresh", "1")
-		p.render(w, http.StatusServiceUnavailable, "wait", frame{Title: "Reading the cluster", Version: p.Version})
+		f := frame{Title: "Reading the cluster", Version: p.Version}
+		if why := p.failed.Load(); why != nil {
+			f.Body = *why
+		}
+		p.render(w, http.StatusServiceUnavailable, "wait", f)
 		return
 	}
 	tag := `"` + strconv.FormatInt(now.At.UnixNano(), 36) + `"`

@@ -35,7 +35,7 @@ func TestPages(t *testing.T) {
 		not  []string
 	}{
 		"/": {200, []string{"<b>256</b> Services", "<b>2</b> without an address", "<b>1</b> not announced", `<b>7<small> / 8</small></b> BGP sessions up`, "office/one-too-many",
-			"no IPv4 address is free in pool &#34;legacy&#34;", "4 of 4 IPv4", `class="state bad">invalid`, "excluded", `aria-label="BGP sessions between 4 nodes and 2 peers: 7 of 8 established`}, nil},
+			"no IPv4 address is free in pool &#34;legacy&#34;", "4 of 4 IPv4", `class="state bad">invalid`, "excluded", "<td>serves 3</td>", "the kernel of node worker-2 lacks ip_vs", `aria-label="BGP sessions between 4 nodes and 2 peers: 7 of 8 established`}, nil},
 		"/services":                               {200, []string{"1–100 of 256", `rel="next" id="next" href="/services?page=2"`, `<a href="/services/team-0/service-00000">`}, []string{`rel="prev"`}},
 		"/services?page=3":                        {200, []string{"201–256 of 256", `rel="prev" id="previous" href="/services?page=2"`}, []string{`rel="next"`}},
 		"/services?page=99999999999999":           {200, []string{"201–256 of 256"}, nil},
@@ -193,10 +193,15 @@ func TestFailure(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	p.now.Store(nil)
-	for _, path := range []string{"/", "/services/a/b"} {
-		if w := ask(p, "GET", path); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "Reading the cluster") {
-			t.Errorf("%d %s", w.Code, w.Body)
+	for _, why := range []string{"", "It could not be read yet: no connection"} {
+		for _, path := range []string{"/", "/services/a/b"} {
+			w := ask(p, "GET", path)
+			text := w.Body.String()
+			if w.Code != http.StatusServiceUnavailable || !strings.Contains(text, "Reading the cluster") || strings.Contains(text, "no connection") != (why != "") || !strings.Contains(text, why) {
+				t.Errorf("%d %s", w.Code, text)
+			}
 		}
+		p.refresh(t.Context(), &History{})
 	}
 }
 

@@ -28,7 +28,7 @@ const hostile = `<script>document.title="harmed"</script><img src=x onerror=aler
 var at = time.Unix(1_700_000_000, 0).UTC()
 
 // sample is a cluster with some Services that work, one that waits, one that nobody announces, four nodes, two BGP peers, and a
-// pool with a problem.
+// pool with a problem. Two of the nodes have an IPVS programmer, one of which serves nothing.
 func sample(services int) *explain.View {
 	v := &explain.View{Namespace: "metallb-system", Now: at}
 	object := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
@@ -73,6 +73,12 @@ func sample(services int) *explain.View {
 			state.Sessions, state.Counts.Sessions = append(state.Sessions, x), state.Counts.Sessions+1
 		}
 		v.Speakers = append(v.Speakers, explain.Speaker{Node: name, State: state})
+	}
+	v.Programmers = []explain.Programmer{
+		{Node: "worker-1", Renewed: at, State: v1alpha1.ProgrammerStateStatus{Version: "v0.4.0", Ready: true, KubeProxy: "nftables", Counts: v1alpha1.ProgrammerCounts{Addresses: 3}}},
+		{Node: "worker-2", Renewed: at, State: v1alpha1.ProgrammerStateStatus{Version: "v0.4.0", Problems: []v1alpha1.SpeakerProblem{
+			{Reason: string(verdict.ModulesMissing), Message: "the kernel of node worker-2 lacks ip_vs"},
+		}}},
 	}
 	for _, x := range plan.Build(&v.Announcing).Verdicts {
 		for i := range v.Speakers {

@@ -64,6 +64,9 @@ func (p *Page) refresh(ctx context.Context, history *History) {
 			failed := *last
 			failed.Failure = err.Error()
 			p.now.Store(&failed)
+		} else {
+			why := err.Error()
+			p.failed.Store(&why)
 		}
 		return
 	}

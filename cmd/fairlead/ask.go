@@ -71,8 +71,16 @@ func (a *asking) view(ctx context.Context, service allocator.Key) (*explain.View
 }
 
 func (a *asking) observe(ctx context.Context, config *rest.Config, c client.Reader, service allocator.Key) (*explain.View, error) {
-	v, err := controllers.Observation{Client: c, Namespace: a.namespace, Class: a.class, PageSize: pageSize, Service: service, Now: time.Now()}.Read(ctx)
-	return v, unreachable(config.Host, err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	older := make(chan []string, 1)
+	go func() { older <- lacking(ctx, config) }()
+	v, err := controllers.Observation{Client: c, Namespace: a.namespace, Class: a.class, Version: version, PageSize: pageSize, Service: service, Now: time.Now()}.Read(ctx)
+	if err != nil {
+		return nil, unreachable(config.Host, err)
+	}
+	v.Lacking = <-older
+	return v, v.Installed()
 }
 
 // unreachable words errors that are about the way to the API server in one sentence that says what to do.

@@ -45,6 +45,7 @@ func TestQuestionsThatCannotBeAsked(t *testing.T) {
 		"no such subject":        {"explain pol a", "explain svc, ip, pool, node or peer, not pol (did you mean \"pool\"?)", 2},
 		"no subject's name":      {"explain svc", "Give the name of a svc", 2},
 		"nothing":                {"explain", "see fairlead explain --help", 2},
+		"no Service's name":      {"explain svc default/Web_1", `"Web_1" is no name of a Service or a namespace`, 2},
 		"no address":             {"explain ip 10.0.0.300", `"10.0.0.300" is not an IP address`, 2},
 		"no such output":         {"status -o xml", `--output "xml": want text, json or yaml`, 2},
 		"no such context":        {"status --kubeconfig=@gone --context=x", `context "x" does not exist`, 1},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/explain"
@@ -78,6 +79,11 @@ func (a *asking) question(kind, name string) (question, error) {
 			var err error
 			if namespace, _, err = a.loader().Namespace(); err != nil {
 				return question{}, fmt.Errorf("reading the kubeconfig: %w", err)
+			}
+		}
+		for _, x := range []string{namespace, short} {
+			if len(validation.IsDNS1123Label(x)) > 0 {
+				return question{}, usageError{fmt.Errorf("%q is no name of a Service or a namespace: want lower-case letters, digits and dashes", x)}
 			}
 		}
 		key := allocator.Key{Namespace: namespace, Name: short}

@@ -37,7 +37,7 @@ func TestItSaysWhy(t *testing.T) {
 	s.sample("first-pool.yaml") // the same pool, and its advertisement
 	announcer := s.announcer("172.25.254.50").Name
 	s.answers(viewer, 0, []string{"explain", "svc", "default/huazi"},
-		fmt.Sprintf("172.25.254.50 is announced by node %q by layer 2 (nodeAssigned)", announcer), "yes  1. "+announcer, "yes  speakers")
+		fmt.Sprintf("172.25.254.50 is announced by node %q by layer 2 (nodeAssigned)", announcer), "yes  1. "+announcer, "yes  speakers", "says that it announces 172.25.254.50, for ")
 	s.answers(viewer, 0, []string{"explain", "ip", "172.25.254.50"}, "172.25.254.50 belongs to Service default/huazi")
 	s.answers(viewer, 0, []string{"explain", "ip", "172.25.254.51"}, "172.25.254.51 is free")
 	s.answers(viewer, 0, []string{"explain", "pool", "first-pool"}, "1 of 50 of its addresses are in use, by 1 Service")
@@ -66,7 +66,7 @@ func TestItSaysWhy(t *testing.T) {
 
 	// Rights that are lacking.
 	nobody := s.user("nobody", "")
-	s.answers(nobody, 1, []string{"status"}, "you may not list addressclaims.fairlead.io, ", "ask for the right, or for the ClusterRole fairlead-viewer")
+	s.answers(nobody, 1, []string{"status"}, "you may not read addressclaims.fairlead.io, ", "ask for the right, or for the ClusterRole fairlead-viewer")
 
 	// As a plugin of kubectl.
 	plugin := t.TempDir()

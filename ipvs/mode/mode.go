@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -47,8 +48,16 @@ func (s Setting) Asks(annotation string) bool {
 	return annotation == IPVS
 }
 
+// Settling is how long an address has to be there before IPVS may serve it alone: what programmers reported just before
+// may be about another Service that had the address.
+const Settling = 2 * time.Second
+
+// Silence is how long no programmer at all has to be silent until kube-proxy serves everything.
+const Silence = 10 * time.Second
+
 // View is everything that the mode depends on, beside the Service.
 type View struct {
+	Now     time.Time
 	Policy  *policy.Policy
 	Setting Setting
 	Heard   bool // a programmer has told a short time ago that it is alive
@@ -72,12 +81,15 @@ type Service struct {
 	Addresses  []netip.Addr // that it is to have
 	Pool       string       // that they came from; a comma joins two
 	Proxied    []netip.Addr // those that have the mode Proxy
+	Held       []netip.Addr // those that it has
+	AssignedAt time.Time    // since when; zero: for long
 }
 
 // Decision is what becomes of a Service.
 type Decision struct {
 	Proxied         []netip.Addr // those of its addresses that are to have the mode Proxy, in their order; the others have VIP
 	verdict.Verdict              // of a Service that asks for IPVS; else the zero value
+	Settles         time.Time    // when it is to be decided anew, since an address came a moment ago; zero: none did
 }
 
 // Decider decides for Services, one after the other.
@@ -118,7 +130,36 @@ func (d *Decider) Decide(s *Service) Decision {
 			out.Verdict = say(verdict.NotProgrammed, "node %s, which may announce %s, does not serve it by IPVS yet, so kube-proxy does", nodes[lacks].Name, a)
 		}
 	}
+	return d.settle(s, out)
+}
+
+// settle leaves an address that came a moment ago to kube-proxy.
+func (d *Decider) settle(s *Service, out Decision) Decision {
+	isNew := func(a netip.Addr) bool { return !slices.Contains(s.Proxied, a) }
+	turns := slices.IndexFunc(out.Proxied, isNew)
+	if turns < 0 {
+		return out
+	}
+	since := s.AssignedAt
+	if !slices.Contains(s.Held, out.Proxied[turns]) {
+		since = d.view.Now
+	}
+	settles := since.Add(Settling)
+	if !d.view.Now.Before(settles) {
+		return out
+	}
+	out.Settles = settles
+	out.Verdict = say(verdict.NotProgrammed, "%s was assigned a moment ago, so kube-proxy serves it", out.Proxied[turns])
+	out.Proxied = slices.DeleteFunc(out.Proxied, isNew)
 	return out
+}
+
+// Announcers returns the names of the nodes that may announce the address of the Service, in the view's order.
+func (d *Decider) Announcers(s *Service, a netip.Addr) (names []string) {
+	for _, n := range d.announcers(s, a) {
+		names = append(names, n.Name)
+	}
+	return names
 }
 
 // announcers returns the nodes that may announce the address of the Service, in the view's order.

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/internal/addrset"
+	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -94,14 +96,42 @@ func TestDecide(t *testing.T) {
 		"one family of two, the other one": {IPVS, Annotated, false, []Node{a}, list(six, two), nil, "[2001:db8::1] node a, which may announce 192.0.2.2, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := NewDecider(&View{Policy: p, Setting: c.setting, Heard: !c.silent, Nodes: c.nodes})
+			d := NewDecider(&View{Now: now, Policy: p, Setting: c.setting, Heard: !c.silent, Nodes: c.nodes})
 			for range 2 { // the second time by what is remembered
-				got := d.Decide(&Service{Annotation: c.annotation, Addresses: parse(c.addresses), Pool: "p", Proxied: parse(c.before)})
+				got := d.Decide(&Service{Annotation: c.annotation, Addresses: parse(c.addresses), Pool: "p", Proxied: parse(c.before), Held: parse(c.addresses)})
 				if text := fmt.Sprint(got.Proxied, " ", got.Verdict); text != c.want {
 					t.Errorf("%s\nwant %s", text, c.want)
 				}
 			}
 		})
+	}
+}
+
+// now is when the tests decide.
+var now = time.Unix(1_700_000_000, 0)
+
+// TestSettle: an address is left to kube-proxy for two seconds from when the Service got it; one that IPVS serves already is
+// not given back for that.
+func TestSettle(t *testing.T) {
+	const one = "192.0.2.1"
+	nodes := []Node{{Name: "a", Able: true, Labels: labels.Set{"lb": "yes"}, Serves: addrset.Of(parse(list(one)))}}
+	d := NewDecider(&View{Now: now, Policy: compiled(t), Heard: true, Nodes: nodes})
+	for name, c := range map[string]struct {
+		held, before []string
+		assigned     time.Time
+		settles      time.Time
+	}{
+		"has it for long":               {list(one), nil, now.Add(-Settling), time.Time{}},
+		"since an unknown time":         {list(one), nil, time.Time{}, time.Time{}},
+		"for a second":                  {list(one), nil, now.Add(-time.Second), now.Add(time.Second)},
+		"is about to get it":            {nil, nil, now.Add(-time.Hour), now.Add(Settling)},
+		"for a second, but IPVS has it": {list(one), list(one), now.Add(-time.Second), time.Time{}},
+	} {
+		got := d.Decide(&Service{Annotation: IPVS, Addresses: parse(list(one)), Pool: "p", Proxied: parse(c.before), Held: parse(c.held), AssignedAt: c.assigned})
+		waits := len(got.Proxied) == 0 && got.Reason == verdict.NotProgrammed
+		if waits == c.settles.IsZero() || !got.Settles.Equal(c.settles) {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

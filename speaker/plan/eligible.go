@@ -86,7 +86,7 @@ func (b *builder) able(s *Service, a netip.Addr, nodes []candidate) ([]candidate
 	}
 	if slices.Contains(s.Proxy, a) {
 		if nodes = within(nodes, b.Programmed[a]); len(nodes) == 0 {
-			return nil, because(verdict.NotProgrammed, "ipMode is Proxy and no node that may announce it has it programmed")
+			return nil, because(verdict.NotProgrammed, "ipMode is Proxy and no programmer of a node that may announce it reports it")
 		}
 	}
 	return nodes, refusal{}

@@ -95,7 +95,7 @@ func (b *builder) unreachable(s *Service, a netip.Addr, in *bgpScope) refusal {
 	case s.Local && !slices.Contains(s.ServingNodes, b.Node):
 		return because(verdict.NoLocalEndpoints, "externalTrafficPolicy is Local and no endpoint on this node is serving")
 	case slices.Contains(s.Proxy, a) && !slices.Contains(b.Programmed[a], b.Node):
-		return because(verdict.NotProgrammed, "ipMode is Proxy and this node does not have it programmed")
+		return because(verdict.NotProgrammed, "ipMode is Proxy and its programmer does not report the address")
 	}
 	return refusal{}
 }

@@ -102,7 +102,7 @@ func (b *builder) whyNot(n *Node, x *bid, a netip.Addr) refusal {
 	case x.Local && !slices.Contains(x.ServingNodes, n.Name):
 		return because(verdict.NoLocalEndpoints, "externalTrafficPolicy is Local and no endpoint there is serving")
 	case slices.Contains(x.Proxy, a) && !slices.Contains(b.Programmed[a], n.Name):
-		return because(verdict.NotProgrammed, "ipMode is Proxy and it does not have the address programmed")
+		return because(verdict.NotProgrammed, "ipMode is Proxy and its programmer does not report the address")
 	}
 	return refusal{}
 }
