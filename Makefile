@@ -3,7 +3,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TAGS    := browser,envtest,netns,vm,e2e,install,bench,soak
 FUZZ    := 5s
 FUZZED  := $(addprefix speaker/,layer2/FuzzARP layer2/FuzzNDP bgp/FuzzOpen bgp/FuzzMessage heartbeat/FuzzMessage bfd/FuzzPacket bfd/FuzzEcho) \
-           policy/FuzzParseRange policy/FuzzParseCommunity lint/FuzzCheck
+           policy/FuzzParseRange policy/FuzzParseCommunity lint/FuzzCheck allocator/FuzzParseNodePorts
 # Builds run as the caller; only what makes network namespaces is raised, with the caller's PATH and cache.
 CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"

@@ -34,6 +34,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
@@ -56,6 +57,8 @@ type Allocation struct {
 	OrphanGrace time.Duration         // how long a Service keeps an address that is in no pool any more and cannot be replaced
 	Writers     int                   // how many statuses are written at the same time, at least 1
 	Now         func() time.Time
+	// ServiceNodePorts is the API server's own range of node ports.
+	ServiceNodePorts portrange.Range
 
 	watchdog     *watchdog.Watchdog
 	metrics      *allocationMetrics
@@ -99,7 +102,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 	kinds := []client.Object{
 		&corev1.Service{}, &corev1.Namespace{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{},
 		&v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
-		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.AddressClaim{},
+		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.AddressClaim{}, &v1alpha1.NodePortRange{},
 	}
 	for _, o := range kinds {
 		b = b.Watches(o, handler.EnqueueRequestsFromMapFunc(enqueueEverything))
@@ -163,6 +166,7 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	objects.ServiceNodePorts = a.ServiceNodePorts
 	compiled := compile(objects, a.policy)
 	claims, claimed, strange, err := addressClaims(ctx, a.Client, a.Namespace)
 	if err != nil {
@@ -191,7 +195,12 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	served, err := a.Programmers.servedPorts(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	p := a.pass(services, claims, namespaces, programmed, now)
+	p.changes, p.ports = a.nodePorts(services, namespaces, served, p.changes, now)
 	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
 	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
 	err = errors.Join(a.carryOut(ctx, p, objects, claimed, usage), a.Programmers.complaints(ctx, services, a.record))
@@ -217,6 +226,7 @@ func (a *Allocation) carryOut(ctx context.Context, p pass, objects policy.Object
 		func() error { return a.writeCounters(ctx, objects.Pools, usage) },
 		func() error { return a.writePolicies(ctx, objects.AddressPolicies) },
 		func() error { return a.writeReservations(ctx, objects.AddressReservations, p.outcome.Bindings) },
+		func() error { return a.writeNodePortRanges(ctx, objects.NodePortRanges, p.ports) },
 	} {
 		err := write()
 		if errors.Is(err, errLease) {
@@ -231,8 +241,9 @@ func (a *Allocation) carryOut(ctx context.Context, p pass, objects policy.Object
 type pass struct {
 	outcome allocator.Outcome
 	changes []change
-	pending map[verdict.Reason]int // how many Services have no address
-	settles time.Time              // when the first address is there long enough to be served by IPVS; zero: none waits for that
+	ports   []allocator.NodePortUsage // of the policy's NodePortRanges; none where nobody asks
+	pending map[verdict.Reason]int    // how many Services have no address
+	settles time.Time                 // when the first address is there long enough to be served by IPVS; zero: none waits for that
 }
 
 // sooner returns the earlier one of two times; a zero one does not count.

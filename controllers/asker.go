@@ -34,7 +34,7 @@ func NewAsker(config *rest.Config) (client.Client, error) {
 		{schema.GroupVersion{Group: "coordination.k8s.io", Version: "v1"}, []string{"Lease"}},
 		{v1beta1.GroupVersion, []string{"IPAddressPool", "L2Advertisement", "BGPAdvertisement", "BFDProfile", "Community", "ServiceL2Status"}},
 		{v1beta2.GroupVersion, []string{"BGPPeer"}},
-		{v1alpha1.GroupVersion, []string{"AddressPolicy", "AddressReservation", "AddressClaim", "SpeakerState", "ProgrammerState"}},
+		{v1alpha1.GroupVersion, []string{"AddressPolicy", "AddressReservation", "AddressClaim", "NodePortRange", "SpeakerState", "ProgrammerState"}},
 	} {
 		for _, kind := range group.kinds {
 			mapper.Add(group.WithKind(kind), meta.RESTScopeNamespace)

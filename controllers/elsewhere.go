@@ -68,7 +68,11 @@ func configurationKinds() []schema.GroupVersionKind {
 	for _, kind := range []string{"IPAddressPool", "L2Advertisement", "BGPAdvertisement", "BFDProfile", "Community"} {
 		out = append(out, v1beta1.GroupVersion.WithKind(kind))
 	}
-	return append(out, v1beta2.GroupVersion.WithKind("BGPPeer"), v1alpha1.GroupVersion.WithKind("AddressPolicy"), v1alpha1.GroupVersion.WithKind("AddressReservation"))
+	out = append(out, v1beta2.GroupVersion.WithKind("BGPPeer"))
+	for _, kind := range []string{"AddressPolicy", "AddressReservation", "NodePortRange"} {
+		out = append(out, v1alpha1.GroupVersion.WithKind(kind))
+	}
+	return out
 }
 
 // look tells the objects of one kind that were not told yet, and notes all of them.

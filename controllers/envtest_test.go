@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
+	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // patience is how long a test waits for what takes a fraction of a second.
@@ -326,6 +327,7 @@ func (s *story) start(with settings) *replica {
 	a := &Allocation{
 		Client: counted{m.GetClient(), &c.passes}, Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: c.log.logger(),
 		State: state, Programmers: programmers, Namespace: s.config, Class: s.class, OrphanGrace: cmp.Or(with.grace, time.Minute), Writers: 16, Now: time.Now,
+		ServiceNodePorts: policy.DefaultServiceNodePorts(),
 	}
 	if with.elect {
 		a.Lease, state.Lease = lease, lease

@@ -96,8 +96,9 @@ func configurationObjects(ctx context.Context, c client.Reader, namespace string
 	}
 	var policies v1alpha1.AddressPolicyList
 	var reservations v1alpha1.AddressReservationList
-	err = listAll(ctx, c, namespace, &policies, &reservations)
-	out.AddressPolicies, out.AddressReservations = policies.Items, reservations.Items
+	var ranges v1alpha1.NodePortRangeList
+	err = listAll(ctx, c, namespace, &policies, &reservations, &ranges)
+	out.AddressPolicies, out.AddressReservations, out.NodePortRanges = policies.Items, reservations.Items, ranges.Items
 	return out, err
 }
 
@@ -122,6 +123,7 @@ func byUID(o policy.Objects) map[string]runtime.Object {
 	addByUID(out, o.Communities)
 	addByUID(out, o.AddressPolicies)
 	addByUID(out, o.AddressReservations)
+	addByUID(out, o.NodePortRanges)
 	return out
 }
 

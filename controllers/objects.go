@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
@@ -55,6 +56,7 @@ func cacheOptions(namespace string) cache.Options {
 			&v1alpha1.AddressPolicy{}:      {Namespaces: here},
 			&v1alpha1.AddressReservation{}: {Namespaces: here},
 			&v1alpha1.AddressClaim{}:       {Namespaces: here},
+			&v1alpha1.NodePortRange{}:      {Namespaces: here},
 			&v1alpha1.ProgrammerState{}:    {Namespaces: here},
 			&v1alpha1.SpeakerState{}:       {Namespaces: here},
 			&corev1.Service{}:              {Transform: stripService},
@@ -121,7 +123,10 @@ func stripService(in any) (any, error) {
 			delete(s.Annotations, name)
 		}
 	}
-	s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = "", nil, nil, nil
+	if s.Spec.ClusterIP != corev1.ClusterIPNone {
+		s.Spec.ClusterIP = ""
+	}
+	s.Spec.ClusterIPs, s.Spec.ExternalIPs, s.Spec.LoadBalancerSourceRanges = nil, nil, nil
 	s.Spec.SessionAffinityConfig = nil
 	return s, nil
 }
@@ -183,6 +188,24 @@ func ours(s *corev1.Service, class string) bool {
 		return class == ""
 	}
 	return class != "" && *s.Spec.LoadBalancerClass == class
+}
+
+// portsOurs says whether this installation gives a Service its node ports.
+func portsOurs(s *corev1.Service, class string) bool {
+	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		return ours(s, class)
+	}
+	return s.Annotations[allocator.AnnotationClass] == class
+}
+
+// nodePortServiceOf reads what decides on a Service's node ports. Of one that is another installation's only its nodePorts
+// count, which are taken.
+func nodePortServiceOf(s *corev1.Service, namespaceLabels map[string]string, class string) allocator.NodePortService {
+	out := allocator.NodePortServiceOf(s, namespaceLabels)
+	if !portsOurs(s, class) {
+		out.Asked, out.Invalid, out.Held = nil, "", nil
+	}
+	return out
 }
 
 // ManagerOptions returns what every role's manager has in common.

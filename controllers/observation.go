@@ -195,6 +195,12 @@ func (o Observation) configuration(x *observed) []reading {
 		configured(o, "addressreservations.fairlead.io", new(v1alpha1.AddressReservationList), func(l *v1alpha1.AddressReservationList) {
 			c.AddressReservations = append(c.AddressReservations, l.Items...)
 		}),
+		// No address depends on these.
+		{explain.NodePortRanges, "nodeportranges.fairlead.io", func(ctx context.Context) error {
+			return pages(ctx, o, new(v1alpha1.NodePortRangeList), func(l *v1alpha1.NodePortRangeList) {
+				c.NodePortRanges = append(c.NodePortRanges, l.Items...)
+			}, client.InNamespace(o.Namespace))
+		}},
 	}
 }
 
@@ -363,8 +369,29 @@ func (o Observation) service(s *corev1.Service, x *observed, counts map[allocato
 	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionProgrammed); c != nil {
 		out.ToldMode = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}
 	}
+	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionNodePorts); c != nil {
+		out.NodePorts.Told, out.NodePorts.OK = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}, c.Status == metav1.ConditionTrue
+	}
+	if out.NodePorts.Asked != "" || out.NodePorts.Assigned != "" {
+		out.NodePorts.Nodes = x.portsOf(out.Key.String())
+	}
 	n := counts[out.Key]
 	out.Endpoints, out.Serving, out.ServingNodes = n.all, n.serving, n.nodes
+	return out
+}
+
+// portsOf returns what the programmers say of a Service's ports of NodePortRanges, by node.
+func (x *observed) portsOf(service string) (out []explain.ServedPort) {
+	for i := range x.programmed {
+		for _, n := range x.programmed[i].Status.NodePorts {
+			if n.Service == service {
+				out = append(out, explain.ServedPort{Node: x.programmed[i].Name, Port: n.Port, Address: n.Address, Refused: n.Refused})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b explain.ServedPort) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Address, b.Address))
+	})
 	return out
 }
 
@@ -377,6 +404,11 @@ func serviceOf(s *corev1.Service, namespaceLabels map[string]string, class strin
 	if s.Spec.LoadBalancerClass != nil {
 		out.Class = *s.Spec.LoadBalancerClass
 	}
+	out.NodePorts.Class, out.NodePorts.Ours = s.Annotations[allocator.AnnotationClass], portsOurs(s, class)
+	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
+		out.NodePorts.Class = out.Class
+	}
+	out.NodePorts.Asked, out.NodePorts.Assigned = s.Annotations[allocator.AnnotationNodePorts], s.Annotations[allocator.AnnotationNodePortsAssigned]
 	return out
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/ipvs"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
+	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // Programming runs the IPVS programmer of one node: it gathers what the programmer's plan is made of, and tells what came of it.
@@ -47,6 +48,7 @@ type Programming struct {
 	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
 	serving    map[allocator.Key]time.Time             // until when a Service is served that asks no more; zero: it asks
 	slices     map[types.UID]readSlice                 // read before
+	ranges     *policy.Policy                          // of NodePortRanges alone, last compiled
 }
 
 // ProgrammingOptions are the choices of who runs the cluster.
@@ -113,7 +115,9 @@ func (p *Programming) mark() {
 
 // run programs until the context ends.
 func (p *Programming) run(ctx context.Context) error {
-	kinds := []client.Object{&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &corev1.ConfigMap{}}
+	kinds := []client.Object{
+		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &corev1.ConfigMap{}, &v1alpha1.NodePortRange{}, &corev1.Namespace{},
+	}
 	if err := watch(ctx, p.cache, kinds, p.mark); err != nil {
 		return err
 	}

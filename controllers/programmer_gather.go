@@ -36,10 +36,11 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 		return v, fmt.Errorf("listing Nodes: %w", err)
 	}
 	v.Internal = slices.Clone(p.Options.ClusterCIDRs)
+	var own *corev1.Node
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		if n.Name == p.Node {
-			v.Zone = n.Labels[corev1.LabelTopologyZone]
+			v.Zone, own = n.Labels[corev1.LabelTopologyZone], n
 		}
 		if len(p.Options.ClusterCIDRs) == 0 {
 			v.Internal = append(v.Internal, prefixes(n.Spec.PodCIDRs)...)
@@ -49,6 +50,11 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 	if err != nil {
 		return v, err
 	}
+	ports, err := p.portsHere(ctx, own, local.Addresses)
+	if err != nil {
+		return v, err
+	}
+	v.Reserved = ports.reserved()
 	var services corev1.ServiceList
 	if err := p.Client.List(ctx, &services); err != nil {
 		return v, fmt.Errorf("listing Services: %w", err)
@@ -61,7 +67,7 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 	serving := map[allocator.Key]time.Time{}
 	for i := range services.Items {
 		s := &services.Items[i]
-		x, ok := p.served(s, setting, serving, now)
+		x, ok := p.served(s, setting, ports.of(s), serving, now)
 		if !ok {
 			continue
 		}
@@ -74,7 +80,7 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 }
 
 // served reads a Service, if something of it is to be served here.
-func (p *Programming) served(s *corev1.Service, setting mode.Setting, serving map[allocator.Key]time.Time, now time.Time) (plan.Service, bool) {
+func (p *Programming) served(s *corev1.Service, setting mode.Setting, ports []plan.NodePort, serving map[allocator.Key]time.Time, now time.Time) (plan.Service, bool) {
 	if s.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.ClusterIP == corev1.ClusterIPNone {
 		return plan.Service{}, false
 	}
@@ -85,17 +91,20 @@ func (p *Programming) served(s *corev1.Service, setting mode.Setting, serving ma
 	case ours(s, p.Class) && p.lasts(s, setting, serving, now), whole && s.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		balancer = allocator.Ingress(s)
 	}
-	if len(balancer) == 0 && !whole {
+	if len(balancer) == 0 && !whole && len(ports) == 0 {
 		return plan.Service{}, false
 	}
 	out := plan.Service{
-		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer,
+		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer, NodePorts: ports,
 		ExternalLocal: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		InternalLocal: s.Spec.InternalTrafficPolicy != nil && *s.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		SourceRanges:  prefixes(s.Spec.LoadBalancerSourceRanges),
 		Scheduler:     s.Annotations[plan.AnnotationScheduler], Ranges: s.Annotations[portrange.Annotation], Weights: s.Annotations[plan.AnnotationWeights],
 	}
 	out.AssignedAt, _ = time.Parse(time.RFC3339Nano, s.Annotations[allocator.AnnotationAssignedAt]) // else zero: unknown
+	if len(balancer) == 0 && len(ports) > 0 {
+		out.AssignedAt = allocator.NodePortsSince(s) // by which the controller settles who has a port
+	}
 	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		out.Affinity = time.Duration(corev1.DefaultClientIPServiceAffinitySeconds) * time.Second
 		if c := s.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {

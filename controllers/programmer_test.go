@@ -117,13 +117,66 @@ func TestProgrammerGather(t *testing.T) {
 	}
 }
 
+// TestProgrammerGathersNodePorts: a port is served where a range has it, for whom the range admits, on the addresses that it
+// names, of the nodes that it selects, whatever else the Service asks for.
+func TestProgrammerGathersNodePorts(t *testing.T) {
+	games := portRange("games", "33000-33999")
+	games.Spec.Services = &v1alpha1.ServiceSelector{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"games": "yes"}}}
+	other, front := portRange("other", "40000"), portRange("front", "50000-50001")
+	other.Spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"other": "yes"}}
+	front.Spec.NodeAddresses, front.Spec.ReserveLocally = []string{"192.0.2.0/24", "2001:db8::/32"}, true
+	has := func(name, ports string, changes ...func(*corev1.Service)) *corev1.Service {
+		s := inner(name, "auto")
+		s.CreationTimestamp = metav1.Unix(1000, 0)
+		annotated(allocator.AnnotationNodePortsAssigned, ports)(s)
+		for _, change := range changes {
+			change(s)
+		}
+		return s
+	}
+	foreign := has("foreign", "http=33335")
+	foreign.Namespace = "other"
+	objects := []client.Object{
+		games, other, front, foreign,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: map[string]string{"games": "yes"}}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other"}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.99"}, {Type: corev1.NodeExternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: "n1"},
+		}}},
+		has("internal", "http=33333"), has("cidrs", "http=50000"), has("elsewhere", "http=40000"), has("outside", "http=31000"), has("unread", "nonsense"), has("unknown", "web=33334"),
+		has("of-another", "http=33337", annotated(allocator.AnnotationClass, "example.com/x")), has("headless", "http=33336", func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }),
+	}
+	for _, o := range objects {
+		if s, ok := o.(*corev1.Service); ok {
+			if _, err := stripServedService(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), dirty: make(chan struct{}, 1)}
+	v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1", "192.0.2.1", "2001:db8::1"})}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range v.Services {
+		got = append(got, fmt.Sprint(s.Name, " ", s.NodePorts, " ", s.AssignedAt.Unix(), " ", s.LoadBalancer, s.ClusterIPs))
+	}
+	want := []string{"cidrs [{http 50000 [192.0.2.1 2001:db8::1]}] 1000 [][]", "internal [{http 33333 [10.0.0.1]}] 1000 [][]"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if !slices.Equal(v.Reserved, []portrange.Range{{First: 50000, Last: 50001}}) {
+		t.Errorf("reserved: %v", v.Reserved)
+	}
+}
+
 // TestAServiceThatAsksNoMoreIsServedForAMoment: kube-proxy needs a moment to begin.
 func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
 	s := huazi(assigned("172.25.254.50"), annotated(mode.Annotation, mode.IPVS))
 	p := &Programming{Node: "n1", dirty: make(chan struct{}, 1)}
 	at := func(after time.Duration) bool {
 		serving := map[allocator.Key]time.Time{}
-		_, ok := p.served(s, mode.Annotated, serving, now.Add(after))
+		_, ok := p.served(s, mode.Annotated, nil, serving, now.Add(after))
 		p.serving = serving
 		return ok
 	}

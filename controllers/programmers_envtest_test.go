@@ -241,7 +241,7 @@ type heldKernel struct {
 }
 
 func (*heldKernel) Look(context.Context) (plan.Local, error) {
-	return plan.Local{Proxy: plan.ProxyNFTables}, nil
+	return plan.Local{Proxy: plan.ProxyNFTables, Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.7")}}, nil
 }
 func (k *heldKernel) Apply(_ context.Context, p plan.Plan) error {
 	k.mu.Lock()
@@ -313,6 +313,7 @@ func (s *story) programs(c *replica, node string) {
 		}
 		return ""
 	})
+	s.servesNodePorts(held)
 	s.onlyItsOwn(node)
 	s.ok(stop())
 }

@@ -123,7 +123,7 @@ func fakeClient(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&corev1.Service{}, &v1beta1.IPAddressPool{}, &v1beta1.ConfigurationState{})
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&corev1.Service{}, &v1beta1.IPAddressPool{}, &v1beta1.ConfigurationState{}, &v1alpha1.NodePortRange{})
 }
 
 func TestGather(t *testing.T) {

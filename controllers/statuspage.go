@@ -140,7 +140,7 @@ func seen() []client.Object {
 	return []client.Object{
 		&corev1.Service{}, &corev1.Namespace{}, &corev1.Node{}, &discoveryv1.EndpointSlice{}, &v1alpha1.SpeakerState{}, &v1alpha1.AddressClaim{},
 		&v1beta1.ServiceL2Status{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1beta1.BGPAdvertisement{}, &v1beta2.BGPPeer{}, &v1beta1.BFDProfile{}, &v1beta1.Community{},
-		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.ProgrammerState{}, &corev1.ConfigMap{}, &coordinationv1.Lease{},
+		&v1alpha1.AddressPolicy{}, &v1alpha1.AddressReservation{}, &v1alpha1.NodePortRange{}, &v1alpha1.ProgrammerState{}, &corev1.ConfigMap{}, &coordinationv1.Lease{},
 	}
 }
 

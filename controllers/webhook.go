@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -35,6 +36,8 @@ type Validation struct {
 	Now       func() time.Time
 	// ServiceCIDRs: the API server has objects of this kind.
 	ServiceCIDRs bool
+	// ServiceNodePorts is the API server's own range of node ports.
+	ServiceNodePorts portrange.Range
 }
 
 // Handle answers one question.
@@ -101,6 +104,7 @@ func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte)
 	if err != nil {
 		return err
 	}
+	now.ServiceNodePorts = v.ServiceNodePorts
 	then, ok, err := replaced(now, p.object, candidate)
 	if err != nil || !ok {
 		return err
@@ -113,6 +117,10 @@ func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte)
 	p.before = append(problems, before.Overlaps(networks)...)
 	after, problems := policy.Compile(then, nil)
 	p.after = append(problems, after.Overlaps(networks)...)
+	if v.Protect != ProtectOff && p.object.Kind == "NodePortRange" {
+		p.consequences, err = v.portConsequences(ctx, before, after)
+		return err
+	}
 	if v.Protect == ProtectOff || !slices.Contains([]string{"IPAddressPool", "AddressPolicy", "AddressReservation"}, p.object.Kind) {
 		return nil // no address depends on it
 	}
@@ -146,6 +154,25 @@ func (v *Validation) consequences(ctx context.Context, before, after *policy.Pol
 	return Consequences(view.Services, old, allocator.Decide(view).Decisions), nil
 }
 
+// portConsequences says which Services would lose node ports that they have.
+func (v *Validation) portConsequences(ctx context.Context, before, after *policy.Policy) ([]string, error) {
+	var list corev1.ServiceList
+	if err := v.Client.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("listing Services: %w", err)
+	}
+	namespaces, err := namespaceLabels(ctx, v.Client)
+	if err != nil {
+		return nil, err
+	}
+	services := make([]allocator.NodePortService, len(list.Items))
+	for i := range list.Items {
+		services[i] = nodePortServiceOf(&list.Items[i], namespaces[list.Items[i].Namespace], v.Class)
+	}
+	old, _ := allocator.DecideNodePorts(before, services)
+	then, _ := allocator.DecideNodePorts(after, services)
+	return PortConsequences(services, old, then), nil
+}
+
 // replaced returns the objects with the candidate in the place of the one of its kind and name, or without that one
 // where the candidate is empty. It returns false for a kind that policy does not compile.
 func replaced(o policy.Objects, ref policy.Ref, candidate []byte) (policy.Objects, bool, error) {
@@ -159,6 +186,8 @@ func replaced(o policy.Objects, ref policy.Ref, candidate []byte) (policy.Object
 		o.AddressPolicies, err = replace(o.AddressPolicies, ref, candidate)
 	case "AddressReservation":
 		o.AddressReservations, err = replace(o.AddressReservations, ref, candidate)
+	case "NodePortRange":
+		o.NodePortRanges, err = replace(o.NodePortRanges, ref, candidate)
 	case "BGPPeer":
 		o.BGPPeers, err = replace(o.BGPPeers, ref, candidate)
 	case "BGPAdvertisement":

@@ -23,10 +23,17 @@ func Consequences(services []allocator.Service, before, after []allocator.Decisi
 	slices.SortFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(services[a].Namespace, services[b].Namespace), cmp.Compare(services[a].Name, services[b].Name))
 	})
-	var out []string
+	texts := make([]string, len(services))
+	for k, i := range order {
+		texts[k] = consequence(&services[i], before[i].Addresses, after[i].Addresses)
+	}
+	return some(texts)
+}
+
+// some leaves out empty texts, and those after the first ten, which it counts.
+func some(texts []string) (out []string) {
 	more := 0
-	for _, i := range order {
-		text := consequence(&services[i], before[i].Addresses, after[i].Addresses)
+	for _, text := range texts {
 		switch {
 		case text == "":
 		case len(out) == maxConsequences:
@@ -39,6 +46,25 @@ func Consequences(services []allocator.Service, before, after []allocator.Decisi
 		out = append(out, fmt.Sprintf("and %d more", more))
 	}
 	return out
+}
+
+// PortConsequences does the same for node ports.
+func PortConsequences(services []allocator.NodePortService, before, after []allocator.NodePortDecision) []string {
+	var texts []string
+	for i := range services {
+		s := &services[i]
+		var lost []allocator.NodePort
+		for _, n := range s.Held {
+			if slices.Contains(before[i].Ports, n) && !slices.Contains(after[i].Ports, n) {
+				lost = append(lost, n)
+			}
+		}
+		if len(lost) > 0 && !s.Deleting {
+			texts = append(texts, fmt.Sprintf("Service %s loses the node ports %s", s.Key, allocator.NodePortsText(lost)))
+		}
+	}
+	slices.Sort(texts)
+	return some(texts)
 }
 
 // consequence says what one Service would lose, or "".

@@ -28,6 +28,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 // validatePath is where the API server sends its questions (config/webhook).
@@ -44,6 +46,8 @@ type Webhooks struct {
 	Class     string // of the Services served; "" for those without a class
 	Protect   Protection
 	Now       func() time.Time
+	// ServiceNodePorts is the API server's own range of node ports.
+	ServiceNodePorts portrange.Range
 
 	configuration string        // WebhookConfiguration, but in tests
 	definition    string        // bgppeersDefinition, but in tests
@@ -132,7 +136,7 @@ func (w *Webhooks) SetUp(m ctrl.Manager) error {
 	m.GetWebhookServer().Register(validatePath, &webhook.Admission{Handler: &Validation{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Log: w.Log,
 		Namespace: w.Namespace, Class: w.Class, Protect: w.Protect, Now: w.Now,
-		ServiceCIDRs: serviceCIDRs,
+		ServiceCIDRs: serviceCIDRs, ServiceNodePorts: w.ServiceNodePorts,
 	}})
 	convert, err := conversions(m.GetScheme())
 	if err != nil {

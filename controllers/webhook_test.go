@@ -72,6 +72,8 @@ func TestValidation(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.1.0/24"}}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 		{Type: corev1.NodeInternalIP, Address: "172.25.254.50"}, {Type: corev1.NodeExternalIP, Address: "172.25.254.50"}, {Type: corev1.NodeHostName, Address: "n1"},
 	}}}
+	portly := inner("portly", "http=33333")
+	annotated(allocator.AnnotationNodePortsAssigned, "http=33333")(portly)
 	const use = `IPAddressPool "first-pool" is in use, and deleting it would disturb running Services: Service default/huazi loses 172.25.254.50: ` +
 		`delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`
 	for name, c := range map[string]struct {
@@ -122,29 +124,39 @@ func TestValidation(t *testing.T) {
 		"a pool over pods and Services": {world: []client.Object{node, &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{"10.96.0.0/16", "fd00:10:96::/112"}}}}, new: poolOf(meta1("p"), "10.96.255.0/24", "10.244.1.0/25"), warnings: []string{
 			`IPAddressPool "p" has addresses that are in use otherwise: 10.244.1.0-10.244.1.255 is a node's pod CIDR (Node "n1"): take them out of spec.addresses`,
 			`IPAddressPool "p" has addresses that are in use otherwise: 10.96.0.0-10.96.255.255 is a Service CIDR (ServiceCIDR "kubernetes"): take them out of spec.addresses`}},
-		"another pool is over a node":       {world: []client.Object{node, first}, new: poolOf(meta1("p"), "192.0.2.0/24")},
-		"created elsewhere":                 {new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), refusal: `IPAddressPool "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
-		"a BGP kind created elsewhere":      {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}}, refusal: `BGPPeer "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
-		"changed elsewhere":                 {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "y"), warnings: []string{`IPAddressPool "p" in namespace "default" has no effect: Fairlead reads its configuration in namespace "metallb-system" only`}},
-		"deleted elsewhere":                 {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x")},
-		"a pool in use is deleted":          {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, refusal: use},
-		"with --protect-pools=refuse":       {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectRefuse, refusal: use},
-		"with --protect-pools=warn":         {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectWarn, warnings: []string{"Service default/huazi loses 172.25.254.50"}},
-		"with --protect-pools=off":          {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectOff},
-		"disruption is allowed":             {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: poolOf(allowing(meta1("first-pool")), "172.25.254.50/32"), warnings: []string{"Service default/huazi loses 172.25.254.50"}},
-		"a pool that nobody uses":           {world: []client.Object{first, running("huazi", "172.25.254.90")}, old: first},
-		"a pool whose addresses stay":       {world: []client.Object{first, poolOf(younger(meta1("all")), "172.25.254.0/24"), running("huazi", "172.25.254.50")}, old: first},
-		"another pool takes over":           {world: []client.Object{first, poolOf(meta1("p"), "172.25.254.70/32"), running("huazi", "172.25.254.50")}, old: first, protect: ProtectWarn, warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.70"}},
-		"an advertisement loses its pool":   {world: []client.Object{first, &v1beta1.L2Advertisement{ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"first-pool"}}}}, old: first, warnings: []string{`L2Advertisement "a" names pool "first-pool", which does not exist: create it or correct the name`}},
-		"its namespace is being deleted":    {world: []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home, DeletionTimestamp: &yes, Finalizers: []string{"kubernetes"}}}, first, running("huazi", "172.25.254.50")}, old: first},
-		"it is being deleted already":       {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: poolOf(metav1.ObjectMeta{Namespace: home, Name: "first-pool", DeletionTimestamp: &yes}, "172.25.254.50/32")},
-		"a pool shrinks":                    {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.51-172.25.254.59"), warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.51"}},
-		"a pool shrinks, protected":         {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.51/32"), protect: ProtectRefuse, refusal: `IPAddressPool "first-pool" is in use, and this change would disturb running Services: Service default/huazi moves from 172.25.254.50 to 172.25.254.51: delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`},
-		"a pool shrinks, allowed":           {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(allowing(meta1("first-pool")), "172.25.254.51/32"), protect: ProtectRefuse, warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.51"}},
-		"a pool shrinks where nobody is":    {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50/32")},
-		"nothing can be read for deletion":  {old: first, broken: true, warnings: []string{"Fairlead could not check whether running Services need it: broken"}},
-		"nothing can be read for a change":  {new: first, broken: true, refusal: "broken"},
-		"elsewhere, nothing has to be read": {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}), broken: true},
+		"another pool is over a node":          {world: []client.Object{node, first}, new: poolOf(meta1("p"), "192.0.2.0/24")},
+		"created elsewhere":                    {new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), refusal: `IPAddressPool "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
+		"a BGP kind created elsewhere":         {new: &v1beta2.BGPPeer{TypeMeta: metav1.TypeMeta{Kind: "BGPPeer"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "p"}}, refusal: `BGPPeer "p", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
+		"changed elsewhere":                    {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x"), new: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "y"), warnings: []string{`IPAddressPool "p" in namespace "default" has no effect: Fairlead reads its configuration in namespace "metallb-system" only`}},
+		"deleted elsewhere":                    {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}, "x")},
+		"a pool in use is deleted":             {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, refusal: use},
+		"with --protect-pools=refuse":          {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectRefuse, refusal: use},
+		"with --protect-pools=warn":            {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectWarn, warnings: []string{"Service default/huazi loses 172.25.254.50"}},
+		"with --protect-pools=off":             {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, protect: ProtectOff},
+		"disruption is allowed":                {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: poolOf(allowing(meta1("first-pool")), "172.25.254.50/32"), warnings: []string{"Service default/huazi loses 172.25.254.50"}},
+		"a pool that nobody uses":              {world: []client.Object{first, running("huazi", "172.25.254.90")}, old: first},
+		"a pool whose addresses stay":          {world: []client.Object{first, poolOf(younger(meta1("all")), "172.25.254.0/24"), running("huazi", "172.25.254.50")}, old: first},
+		"another pool takes over":              {world: []client.Object{first, poolOf(meta1("p"), "172.25.254.70/32"), running("huazi", "172.25.254.50")}, old: first, protect: ProtectWarn, warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.70"}},
+		"an advertisement loses its pool":      {world: []client.Object{first, &v1beta1.L2Advertisement{ObjectMeta: meta1("a"), Spec: v1beta1.L2AdvertisementSpec{IPAddressPools: []string{"first-pool"}}}}, old: first, warnings: []string{`L2Advertisement "a" names pool "first-pool", which does not exist: create it or correct the name`}},
+		"its namespace is being deleted":       {world: []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home, DeletionTimestamp: &yes, Finalizers: []string{"kubernetes"}}}, first, running("huazi", "172.25.254.50")}, old: first},
+		"it is being deleted already":          {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: poolOf(metav1.ObjectMeta{Namespace: home, Name: "first-pool", DeletionTimestamp: &yes}, "172.25.254.50/32")},
+		"a pool shrinks":                       {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.51-172.25.254.59"), warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.51"}},
+		"a pool shrinks, protected":            {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.51/32"), protect: ProtectRefuse, refusal: `IPAddressPool "first-pool" is in use, and this change would disturb running Services: Service default/huazi moves from 172.25.254.50 to 172.25.254.51: delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`},
+		"a pool shrinks, allowed":              {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(allowing(meta1("first-pool")), "172.25.254.51/32"), protect: ProtectRefuse, warnings: []string{"Service default/huazi moves from 172.25.254.50 to 172.25.254.51"}},
+		"a pool shrinks where nobody is":       {world: []client.Object{first, running("huazi", "172.25.254.50")}, old: first, new: poolOf(meta1("first-pool"), "172.25.254.50/32")},
+		"a NodePortRange":                      {new: portRange("r", "33000-33999", "20000")},
+		"a NodePortRange in the API server's":  {new: portRange("r", "32000-33999"), refusal: `NodePortRange "r", spec.ports[0]: the API server gives 32000-32767 itself: leave them out, and ask for them by spec.ports[].nodePort of a Service`},
+		"a NodePortRange over what is needed":  {new: portRange("r", "6443"), refusal: `NodePortRange "r", spec.ports[0]: 6443 usually belongs to the API server: leave it out, or set spec.allowReserved`},
+		"a NodePortRange over another":         {world: []client.Object{portRange("q", "33000-33999")}, new: portRange("r", "33999"), refusal: `NodePortRange "r": 33999/TCP overlaps the older NodePortRange "q", which keeps 33999/TCP: remove that from one of the two; NodePortRange "r": 33999/UDP overlaps the older NodePortRange "q", which keeps 33999/UDP: remove that from one of the two`},
+		"a NodePortRange in use is deleted":    {world: []client.Object{portRange("r", "33333"), portly}, old: portRange("r", "33333"), refusal: `NodePortRange "r" is in use, and deleting it would disturb running Services: Service default/portly loses the node ports http=33333: delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the NodePortRange`},
+		"a NodePortRange in use shrinks":       {world: []client.Object{portRange("r", "33333-33334"), portly}, old: portRange("r", "33333-33334"), new: portRange("r", "33334"), warnings: []string{"Service default/portly loses the node ports http=33333"}},
+		"a NodePortRange in use grows":         {world: []client.Object{portRange("r", "33333"), portly}, old: portRange("r", "33333"), new: portRange("r", "33333-33334")},
+		"a NodePortRange that nobody uses":     {world: []client.Object{portRange("r", "33334"), portly}, old: portRange("r", "33334")},
+		"a NodePortRange, --protect-pools=off": {world: []client.Object{portRange("r", "33333"), portly}, old: portRange("r", "33333"), protect: ProtectOff},
+		"a NodePortRange elsewhere":            {new: &v1alpha1.NodePortRange{TypeMeta: metav1.TypeMeta{Kind: "NodePortRange"}, ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r"}}, refusal: `NodePortRange "r", metadata.namespace: Fairlead reads its configuration in namespace "metallb-system" only: create it there, not in "default"`},
+		"nothing can be read for deletion":     {old: first, broken: true, warnings: []string{"Fairlead could not check whether running Services need it: broken"}},
+		"nothing can be read for a change":     {new: first, broken: true, refusal: "broken"},
+		"elsewhere, nothing has to be read":    {old: poolOf(metav1.ObjectMeta{Namespace: "default", Name: "p"}), broken: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			scheme, err := NewScheme()
@@ -164,7 +176,7 @@ func TestValidation(t *testing.T) {
 				}
 			}
 			reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(c.world...).WithInterceptorFuncs(functions).Build()
-			v := &Validation{Client: reader, Uncached: reader, Log: slog.New(slog.DiscardHandler), Namespace: home, Protect: c.protect, Now: time.Now, ServiceCIDRs: true}
+			v := &Validation{Client: reader, Uncached: reader, Log: slog.New(slog.DiscardHandler), Namespace: home, Protect: c.protect, Now: time.Now, ServiceCIDRs: true, ServiceNodePorts: policy.DefaultServiceNodePorts()}
 			got := v.Handle(t.Context(), question(t, c.old, c.new))
 			refusal := ""
 			if !got.Allowed {

@@ -137,8 +137,23 @@ func TestTexts(t *testing.T) {
 		}, service},
 		"service-of-another-class": {func(v *View) { v.Services[0].Ours, v.Services[0].Class = false, "example.com/other" }, service},
 		"service-of-no-balancer":   {func(v *View) { v.Services[0].Ours, v.Services[0].Type = false, "ClusterIP" }, service},
-		"service-not-written":      {func(v *View) { v.Services[0].Held = nil; v.Announcing.Services = nil }, service},
-		"service-speaker-dead":     {func(v *View) { v.Speakers[0].State.Layer2.Addresses, v.Speakers[1].State.Layer2.Addresses = nil, nil }, service},
+		"service-node-ports": {func(v *View) {
+			v.Services[0].NodePorts = NodePorts{
+				Asked: "http=33333", Assigned: "http=33333", Ours: true, OK: true,
+				Told:  verdict.Verdict{Reason: verdict.NodePortsAssigned, Message: `assigned http=33333 from NodePortRange "games"`},
+				Nodes: []ServedPort{{"n1", "33333/TCP", "192.0.2.1", false}, {"n2", "33333/TCP", "192.0.2.2", true}},
+			}
+		}, service},
+		"service-node-ports-alone": {func(v *View) {
+			v.Services[0].Ours, v.Services[0].Type = false, "ClusterIP"
+			v.Services[0].NodePorts = NodePorts{Asked: "http=31000", Ours: true, Told: verdict.Verdict{Reason: verdict.NodePortOutside, Message: "31000/TCP is in no NodePortRange"}}
+		}, service},
+		"service-node-ports-of-another-class": {func(v *View) {
+			v.Services[0].Ours, v.Services[0].Type = false, "ClusterIP"
+			v.Services[0].NodePorts = NodePorts{Asked: "http=33333", Class: "example.com/other"}
+		}, service},
+		"service-not-written":  {func(v *View) { v.Services[0].Held = nil; v.Announcing.Services = nil }, service},
+		"service-speaker-dead": {func(v *View) { v.Speakers[0].State.Layer2.Addresses, v.Speakers[1].State.Layer2.Addresses = nil, nil }, service},
 		"service-conflict": {func(v *View) {
 			v.Speakers[0].State.Layer2.Conflicts = []v1alpha1.SpeakerConflict{{Address: "10.0.0.1", Link: "eth0", MAC: "02:00:00:00:00:ff"}}
 		}, service},

@@ -13,6 +13,9 @@ import (
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
+// balancer is the type of the Services that get addresses.
+const balancer = "LoadBalancer"
+
 // OfService explains a Service: whether it is ours, which address it has and why, what serves that on the nodes, and who
 // announces it.
 func OfService(v *View, key allocator.Key) (Explanation, error) {
@@ -21,6 +24,10 @@ func OfService(v *View, key allocator.Key) (Explanation, error) {
 		return Explanation{}, v.noService(key)
 	}
 	e := Explanation{Kind: kindService, Name: key.String()}
+	if s.Type != balancer && e.nodePorts(v, s) { // it wants no address
+		e.conclude(v, s.NodePorts.Told.Reason, "%s", s.NodePorts.Told.Message)
+		return e, nil
+	}
 	if !e.ours(v, s) {
 		e.conclude(v, "", "")
 		return e, nil
@@ -31,6 +38,7 @@ func OfService(v *View, key allocator.Key) (Explanation, error) {
 	e.endpoints(v, s)
 	e.served(v, s)
 	how := e.announcements(v, s)
+	_ = e.nodePorts(v, s)
 	if len(shown) == 0 {
 		e.conclude(v, verdict.NoPool, "the Service has no address")
 		return e, nil
@@ -57,7 +65,7 @@ func (v *View) noService(key allocator.Key) error {
 
 // ours says whether the Service is one that is served.
 func (e *Explanation) ours(v *View, s *Service) bool {
-	if s.Type != "LoadBalancer" {
+	if s.Type != balancer {
 		e.add("type", No, "", "the Service is of type %s: only those of type LoadBalancer get an address", s.Type)
 		return false
 	}

@@ -29,6 +29,7 @@ const (
 	Nodes          Kind = "Nodes"
 	Configuration  Kind = "the configuration"
 	Claims         Kind = "AddressClaims"
+	NodePortRanges Kind = "NodePortRanges"
 	Programmers    Kind = "ProgrammerStates"
 	Speakers       Kind = "SpeakerStates"
 	Announcements  Kind = "ServiceL2Statuses"
@@ -103,6 +104,7 @@ type Service struct {
 	Dataplane, Ranges string
 	Proxied           []netip.Addr    // those of its addresses whose ipMode is Proxy
 	ToldMode          verdict.Verdict // what its condition says of that; the zero value: it has none
+	NodePorts         NodePorts
 	// FamiliesUnset: a manifest leaves the families to the API server.
 	FamiliesUnset bool
 }

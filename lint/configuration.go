@@ -70,6 +70,8 @@ func (c *checker) keep(d *document, uid types.UID) {
 		keep(c, d, uid, &o.AddressPolicies)
 	case "AddressReservation":
 		keep(c, d, uid, &o.AddressReservations)
+	case "NodePortRange":
+		keep(c, d, uid, &o.NodePortRanges)
 	case "BGPAdvertisement":
 		keep(c, d, uid, &o.BGPAdvertisements)
 	case "BFDProfile":

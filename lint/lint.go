@@ -161,6 +161,7 @@ func (c *checker) document(d *document) bool {
 // may be there in parts only, so what is said of it then is left out.
 func (c *checker) compile() {
 	c.objects.SecretsUnread = c.objects.Secrets == nil
+	c.objects.ServiceNodePorts = policy.DefaultServiceNodePorts()
 	var problems []policy.Problem
 	c.policy, problems = policy.Compile(c.objects, nil)
 	for _, p := range problems {

@@ -30,6 +30,7 @@ func (c *checker) checkServices() {
 			continue
 		}
 		c.decoded = append(c.decoded, s)
+		c.nodePorts(d, &s)
 		if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
 			continue
 		}
@@ -45,6 +46,26 @@ func (c *checker) checkServices() {
 			c.tell(d, "metadata.annotations", Error, verdict.InvalidRequest, "%s: %s", d, r.Invalid)
 		}
 		c.pool(d, &r)
+	}
+}
+
+// nodePorts tells what a Service of any type asks for of NodePortRanges that cannot be. Which ports are taken shows only in a
+// cluster.
+func (c *checker) nodePorts(d *document, s *corev1.Service) {
+	line := d.line("metadata.annotations", allocator.AnnotationNodePorts)
+	r := allocator.NodePortServiceOf(s, nil)
+	if r.Invalid != "" {
+		c.tellAt(line, d, Error, verdict.InvalidRequest, "%s: %s", d, r.Invalid)
+	}
+	if len(c.policy.NodePortRanges) == 0 {
+		return
+	}
+	for _, n := range r.Asked {
+		for _, p := range r.Ports {
+			if _, ok := c.policy.NodePortRangeOf(p.Protocol, n.Port); p.Name == n.Name && n.Port > 0 && !ok {
+				c.tellAt(line, d, Warning, verdict.NodePortOutside, "%s: the requested port %d/%s is in no NodePortRange of these manifests", d, n.Port, p.Protocol)
+			}
+		}
 	}
 }
 
@@ -81,10 +102,11 @@ func (c *checker) ownAnnotation(d *document, name, value string) {
 		if _, err := plan.ParseScheduler(value); err != nil {
 			wrong("%v", err)
 		}
-	case plan.AnnotationWeights, portrange.Annotation, allocator.AnnotationAssignedAt, allocator.AnnotationOrphanedSince:
+	case plan.AnnotationWeights, portrange.Annotation, allocator.AnnotationAssignedAt, allocator.AnnotationOrphanedSince,
+		allocator.AnnotationNodePorts, allocator.AnnotationNodePortsAssigned, allocator.AnnotationClass: // some are read elsewhere
 	default:
 		var known []string
-		for _, x := range []string{mode.Annotation, plan.AnnotationScheduler, plan.AnnotationWeights, portrange.Annotation} {
+		for _, x := range []string{mode.Annotation, plan.AnnotationScheduler, plan.AnnotationWeights, portrange.Annotation, allocator.AnnotationNodePorts} {
 			known = append(known, strings.TrimPrefix(x, ownPrefix))
 		}
 		if near, ok := nearest.To(rest, known); ok {

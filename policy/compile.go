@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 )
 
@@ -25,10 +26,15 @@ type Objects struct {
 	L2Advertisements    []v1beta1.L2Advertisement
 	AddressPolicies     []v1alpha1.AddressPolicy
 	AddressReservations []v1alpha1.AddressReservation
+	NodePortRanges      []v1alpha1.NodePortRange
 	BGPPeers            []v1beta2.BGPPeer
 	BGPAdvertisements   []v1beta1.BGPAdvertisement
 	BFDProfiles         []v1beta1.BFDProfile
 	Communities         []v1beta1.Community
+
+	// ServiceNodePorts is the API server's own range of node ports, which no NodePortRange may have. The zero value: it is not
+	// known, and nothing is told about it.
+	ServiceNodePorts portrange.Range
 
 	// Secrets are those that BGPPeers name, as far as they exist and, where only such were read, are of type basic-auth.
 	Secrets map[SecretKey]Secret
@@ -42,7 +48,7 @@ type Objects struct {
 // are sorted. The result depends on the objects and on last, not on the order of the objects.
 func Compile(objects Objects, last *Policy) (*Policy, []Problem) {
 	var c compiler
-	p := &Policy{}
+	p := &Policy{ServiceNodePorts: objects.ServiceNodePorts}
 
 	pools := slices.Clone(objects.Pools)
 	slices.SortFunc(pools, func(a, b v1beta1.IPAddressPool) int { return olderFirst(&a, &b) })
@@ -65,6 +71,8 @@ func Compile(objects Objects, last *Policy) (*Policy, []Problem) {
 	}
 	c.settleReservations(reservations, p.Reservations)
 	slices.SortFunc(p.Reservations, func(a, b Reservation) int { return cmp.Compare(a.Name, b.Name) })
+
+	p.NodePortRanges = c.nodePortRanges(objects, last)
 
 	for i := range objects.L2Advertisements {
 		p.L2Ads = append(p.L2Ads, c.l2Ad(&objects.L2Advertisements[i], pools, last))

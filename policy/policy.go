@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 )
 
@@ -21,8 +22,11 @@ type Policy struct {
 	// AddressPolicies say how the pools give their addresses.
 	AddressPolicies []AddressPolicy // by name
 	Reservations    []Reservation   // by name
-	Peers           []Peer          // by name
-	BGPAds          []BGPAd         // by name
+	NodePortRanges  []NodePortRange // by name
+	// ServiceNodePorts is the API server's own range of node ports; the zero value: it is not known.
+	ServiceNodePorts portrange.Range
+	Peers            []Peer  // by name
+	BGPAds           []BGPAd // by name
 
 	owners      []owner        // every range of every pool, by first address
 	bfdProfiles []bfdProfile   // by name

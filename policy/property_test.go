@@ -17,6 +17,8 @@ import (
 
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 func drawAddress(t *rapid.T) netip.Addr {
@@ -59,6 +61,14 @@ func drawObjects(t *rapid.T) (o Objects) {
 		}
 		o.AddressReservations = append(o.AddressReservations, r)
 	}
+	port := rapid.SampledFrom([]string{"20", "20-30", "25-40", "33", "0", "30000-40000", "30-20"})
+	for i := range rapid.IntRange(0, 3).Draw(t, "node port ranges") {
+		r := ports(fmt.Sprint("n", i), rapid.SliceOfN(port, 0, 3).Draw(t, "ports")...)
+		r.CreationTimestamp = at(rapid.IntRange(0, 2).Draw(t, "age"))
+		r.Spec.Protocols = rapid.SliceOfN(rapid.SampledFrom([]v1alpha1.PortProtocol{"TCP", "UDP", "x"}), 0, 2).Draw(t, "protocols")
+		o.NodePortRanges = append(o.NodePortRanges, r)
+	}
+	o.ServiceNodePorts = rapid.SampledFrom([]portrange.Range{{}, DefaultServiceNodePorts()}).Draw(t, "API server's ports")
 	drawBGP(t, &o, names)
 	return o
 }
@@ -159,7 +169,7 @@ func TestNothingIsLostWherePoolsOverlap(t *testing.T) {
 
 func TestCompileDoesNotDependOnTheOrder(t *testing.T) {
 	equal := cmp.Options{
-		cmp.AllowUnexported(Policy{}, Pool{}, owner{}, Space{}, AddressPolicy{}, Quota{}, Reservation{}, BGPAd{}, hostRoutes{}, bfdProfile{}, communitySet{}, alias{}),
+		cmp.AllowUnexported(Policy{}, Pool{}, owner{}, Space{}, AddressPolicy{}, Quota{}, Reservation{}, Services{}, NodePortRange{}, BGPAd{}, hostRoutes{}, bfdProfile{}, communitySet{}, alias{}),
 		cmpopts.EquateComparable(netip.Addr{}, Communities{}),
 		cmp.Comparer(func(a, b labels.Selector) bool { return fmt.Sprint(a) == fmt.Sprint(b) }),
 	}
@@ -172,6 +182,8 @@ func TestCompileDoesNotDependOnTheOrder(t *testing.T) {
 			L2Advertisements:    rapid.Permutation(objects.L2Advertisements).Draw(t, "ads"),
 			AddressPolicies:     rapid.Permutation(objects.AddressPolicies).Draw(t, "policies"),
 			AddressReservations: rapid.Permutation(objects.AddressReservations).Draw(t, "reservations"),
+			NodePortRanges:      rapid.Permutation(objects.NodePortRanges).Draw(t, "node port ranges"),
+			ServiceNodePorts:    objects.ServiceNodePorts,
 			BGPPeers:            rapid.Permutation(objects.BGPPeers).Draw(t, "peers"),
 			BGPAdvertisements:   rapid.Permutation(objects.BGPAdvertisements).Draw(t, "BGP ads"),
 			BFDProfiles:         rapid.Permutation(objects.BFDProfiles).Draw(t, "profiles"),
@@ -201,6 +213,30 @@ func TestTheSpaceIsWhatThePoolGives(t *testing.T) {
 			in := slices.ContainsFunc(pool.Space(FamilyOf(a)).Ranges, func(r Range) bool { return r.Contains(a) })
 			if !pool.Stalled() && pool.Gives(a) != in {
 				t.Fatalf("pool %q gives %s: %v, and in its space is: %v", pool.Name, a, pool.Gives(a), in)
+			}
+		}
+	})
+}
+
+// TestAPortHasOneRange: and of a range that has it at all, each port that it lists has one.
+func TestAPortHasOneRange(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, _ := Compile(drawObjects(t), nil)
+		for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
+			port := rapid.Uint16Range(19, 41).Draw(t, "port")
+			owners, declared := 0, false
+			for i := range p.NodePortRanges {
+				r := &p.NodePortRanges[i]
+				for _, x := range r.Ports {
+					if x.Contains(protocol, port) {
+						owners++
+					}
+				}
+				declared = declared || slices.ContainsFunc(r.declared, func(x portrange.Range) bool { return x.Contains(protocol, port) })
+			}
+			r, ok := p.NodePortRangeOf(protocol, port)
+			if want := declared; owners > 1 || ok != want || ok != (owners == 1) || ok && r.Size() == 0 {
+				t.Fatalf("%d/%s stands in ranges: %v, and %d have it", port, protocol, declared, owners)
 			}
 		}
 	})

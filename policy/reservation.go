@@ -24,10 +24,7 @@ type Reservation struct {
 	Problem verdict.Verdict
 
 	Namespace, Service string // the one Service that it is for; "" where a selector says
-	Namespaces         []string
-	NamespaceSelector  labels.Selector
-	Labels             labels.Selector
-	everyNamespace     bool
+	selected           Services
 }
 
 // For says whether the reservation is for the Service.
@@ -35,8 +32,7 @@ func (r *Reservation) For(namespace, name string, namespaceLabels, serviceLabels
 	if r.Service != "" {
 		return r.Service == name && r.Namespace == namespace
 	}
-	return r.Labels != nil && r.Labels.Matches(serviceLabels) &&
-		(r.everyNamespace || slices.Contains(r.Namespaces, namespace) || r.NamespaceSelector.Matches(namespaceLabels))
+	return r.selected.Match(namespace, namespaceLabels, serviceLabels)
 }
 
 // reservation compiles one AddressReservation; a bad one keeps its last value, and otherwise holds nothing.
@@ -92,13 +88,7 @@ func (c *compiler) holders(id Ref, o *v1alpha1.AddressReservation, r *Reservatio
 			c.report(id, verdict.InvalidValue, "%s, spec.service: set namespace and name", id)
 		}
 	default:
-		r.Namespaces = slices.Clone(in.Namespaces)
-		r.NamespaceSelector = c.optionalSelector(id, "spec.selector.namespaceSelector", in.NamespaceSelector)
-		r.everyNamespace = len(in.Namespaces) == 0 && in.NamespaceSelector == nil
-		r.Labels = labels.Everything()
-		if in.Labels != nil {
-			r.Labels, _ = c.selector(id, "spec.selector.labels", in.Labels)
-		}
+		r.selected = c.services(id, "spec.selector", in)
 	}
 }
 

@@ -14,6 +14,7 @@ func (o Objects) With(applied Objects, at time.Time) Objects {
 	o.L2Advertisements = replaced(o.L2Advertisements, applied.L2Advertisements, at)
 	o.AddressPolicies = replaced(o.AddressPolicies, applied.AddressPolicies, at)
 	o.AddressReservations = replaced(o.AddressReservations, applied.AddressReservations, at)
+	o.NodePortRanges = replaced(o.NodePortRanges, applied.NodePortRanges, at)
 	o.BGPPeers = replaced(o.BGPPeers, applied.BGPPeers, at)
 	o.BGPAdvertisements = replaced(o.BGPAdvertisements, applied.BGPAdvertisements, at)
 	o.BFDProfiles = replaced(o.BFDProfiles, applied.BFDProfiles, at)

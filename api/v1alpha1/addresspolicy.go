@@ -122,9 +122,10 @@ type AddressPolicyStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Types of the conditions in AddressPolicyStatus and AddressReservationStatus.
+// Types of the conditions in AddressPolicyStatus, AddressReservationStatus and NodePortRangeStatus.
 const (
-	// ConditionReady on an AddressPolicy: True when it is valid and at least one pool obeys it.
+	// ConditionReady on an AddressPolicy: True when it is valid and at least one pool obeys it. On a NodePortRange: True when
+	// it is valid and has ports that no older one has.
 	ConditionReady = "Ready"
 	// ConditionConflicting on an AddressPolicy: True when a pool that it selects obeys another policy.
 	ConditionConflicting = "Conflicting"

@@ -108,6 +108,39 @@ spec.service.uid string required
 `}},
 	},
 	{
+		Kind: "NodePortRange", Plural: "nodeportranges", Short: "npr",
+		Columns: []string{
+			"Ports string .spec.ports",
+			"Protocols string .spec.protocols",
+			"Assigned integer .status.assigned",
+			"Free integer .status.free",
+			`Ready string .status.conditions[?(@.type=="Ready")].status`,
+			"Age date .metadata.creationTimestamp",
+		},
+		Versions: []crdtest.Version{{Name: "v1alpha1", State: "served storage", Fields: `
+spec object required
+spec.allowReserved boolean
+spec.nodeAddresses array ..100
+spec.nodeAddresses[] string
+spec.nodeSelector selector
+spec.ports array required 1..100
+spec.ports[] string
+spec.protocols array ..3
+spec.protocols[] string "TCP"|"UDP"|"SCTP"
+spec.reserveLocally boolean
+spec.services object
+spec.services.labels selector
+spec.services.namespaceSelector selector
+spec.services.namespaces array
+spec.services.namespaces[] string
+status object
+status.assigned integer int32
+status.conditions array keys=type
+status.conditions[] condition
+status.free integer int32
+`}},
+	},
+	{
 		Kind: "ProgrammerState", Plural: "programmerstates", Short: "pgm", NoStatus: true,
 		Columns: []string{
 			"Ready boolean .status.ready",

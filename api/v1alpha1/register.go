@@ -16,6 +16,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 		&AddressClaim{}, &AddressClaimList{},
 		&AddressPolicy{}, &AddressPolicyList{},
 		&AddressReservation{}, &AddressReservationList{},
+		&NodePortRange{}, &NodePortRangeList{},
 		&ProgrammerState{}, &ProgrammerStateList{},
 		&SpeakerState{}, &SpeakerStateList{},
 	)

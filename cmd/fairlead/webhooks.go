@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/fairlead-lb/fairlead/controllers"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 // webhookFlags are the controller's flags for its admission webhooks. They are off unless they are asked for, since they
@@ -24,7 +25,7 @@ func (w *webhookFlags) register(f *pflag.FlagSet) {
 }
 
 // webhooks returns what the flags ask for: nil where webhooks are off.
-func (w *webhookFlags) webhooks(log *slog.Logger, namespace, class string) (*controllers.Webhooks, error) {
+func (w *webhookFlags) webhooks(log *slog.Logger, namespace, class string, serviceNodePorts portrange.Range) (*controllers.Webhooks, error) {
 	protect, err := controllers.ParseProtection(w.protect)
 	if err != nil {
 		return nil, fmt.Errorf("--protect-pools %w", err)
@@ -43,5 +44,6 @@ func (w *webhookFlags) webhooks(log *slog.Logger, namespace, class string) (*con
 	}
 	return &controllers.Webhooks{
 		Host: host, Port: uint16(port), Log: log, Namespace: namespace, Class: class, Protect: protect, Now: time.Now,
+		ServiceNodePorts: serviceNodePorts,
 	}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 func TestWebhookFlags(t *testing.T) {
@@ -22,7 +24,7 @@ func TestWebhookFlags(t *testing.T) {
 		"not even when it is": {flags: webhookFlags{mode: "off", protect: "no"}, err: "--protect-pools"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := c.flags.webhooks(slog.New(slog.DiscardHandler), "metallb-system", "")
+			got, err := c.flags.webhooks(slog.New(slog.DiscardHandler), "metallb-system", "", portrange.Range{})
 			if (got != nil) != c.on || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("got %+v, %v", got, err)
 			}

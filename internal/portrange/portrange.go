@@ -25,11 +25,30 @@ func Port(protocol corev1.Protocol, port uint16) Range { return Range{protocol, 
 
 // String returns the range as Parse reads it.
 func (r Range) String() string {
-	if r.First == r.Last {
-		return fmt.Sprintf("%d/%s", r.First, r.Protocol)
-	}
-	return fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol)
+	return r.Span() + "/" + string(r.Protocol)
 }
+
+// Overlap returns the ports that the two have in common, where Overlaps says that there are some.
+func (r Range) Overlap(o Range) Range {
+	return Range{r.Protocol, max(r.First, o.First), min(r.Last, o.Last)}
+}
+
+// Subtract returns what is left of the range without another one: one, two or no ranges.
+func (r Range) Subtract(o Range) (rest []Range) {
+	if !r.Overlaps(o) {
+		return []Range{r}
+	}
+	if r.First < o.First {
+		rest = append(rest, Range{r.Protocol, r.First, o.First - 1})
+	}
+	if o.Last < r.Last {
+		rest = append(rest, Range{r.Protocol, o.Last + 1, r.Last})
+	}
+	return rest
+}
+
+// Size returns how many ports the range has.
+func (r Range) Size() int { return int(r.Last) - int(r.First) + 1 }
 
 // Overlaps says whether the two have a port in common.
 func (r Range) Overlaps(o Range) bool {
@@ -67,20 +86,46 @@ func parse(text string) (Range, error) {
 	if !slices.Contains([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}, r.Protocol) {
 		return r, fmt.Errorf("%q: the protocol is none of TCP, UDP and SCTP", text)
 	}
-	first, last, ranges := strings.Cut(ports, "-")
-	if !ranges {
-		last = first
-	}
-	var ok1, ok2 bool
-	r.First, ok1 = number(first)
-	r.Last, ok2 = number(last)
+	first, last, ok := span(ports)
 	switch {
-	case !ok1 || !ok2:
+	case !ok:
 		return r, fmt.Errorf("%q is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP", text)
-	case r.Last < r.First:
+	case last < first:
 		return r, fmt.Errorf("%q ends before it starts", text)
 	}
+	r.First, r.Last = first, last
 	return r, nil
+}
+
+// ParseSpan reads a port or a range of ports without a protocol, such as "33333" or "33000-33999".
+func ParseSpan(text string) (Range, error) {
+	first, last, ok := span(text)
+	switch {
+	case !ok:
+		return Range{}, fmt.Errorf("%q is neither a port from 1 to 65535 nor a range of them such as 33000-33999", text)
+	case last < first:
+		return Range{}, fmt.Errorf("%q ends before it starts", text)
+	}
+	return Range{First: first, Last: last}, nil
+}
+
+// Span returns the range without its protocol, as ParseSpan reads it.
+func (r Range) Span() string {
+	if r.First == r.Last {
+		return strconv.Itoa(int(r.First))
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
+// span reads the first and the last port.
+func span(text string) (first, last uint16, ok bool) {
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		to = from
+	}
+	first, ok1 := number(from)
+	last, ok2 := number(to)
+	return first, last, ok1 && ok2
 }
 
 func number(text string) (uint16, bool) {

@@ -52,6 +52,56 @@ func TestOverlaps(t *testing.T) {
 	}
 }
 
+func TestParseSpan(t *testing.T) {
+	for text, want := range map[string]string{
+		"33333": "33333", "33000-33999": "33000-33999", "7-7": "7",
+		"":        `error: "" is neither a port from 1 to 65535 nor a range of them such as 33000-33999`,
+		"0":       `error: "0" is neither a port from 1 to 65535 nor a range of them such as 33000-33999`,
+		"1-65536": `error: "1-65536" is neither a port from 1 to 65535 nor a range of them such as 33000-33999`,
+		"21/TCP":  `error: "21/TCP" is neither a port from 1 to 65535 nor a range of them such as 33000-33999`,
+		"20-10":   `error: "20-10" ends before it starts`,
+	} {
+		r, err := ParseSpan(text)
+		got := r.Span()
+		if err != nil {
+			got = "error: " + err.Error()
+		}
+		if got != want || r.Protocol != "" {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestSubtract: what is left and what two ranges have in common are together what there was.
+func TestSubtract(t *testing.T) {
+	udp := func(first, last uint16) Range { return Range{corev1.ProtocolUDP, first, last} }
+	for _, c := range []struct {
+		from, take Range
+		rest       string
+		common     string
+	}{
+		{udp(10, 20), udp(30, 40), "[10-20/UDP]", ""},
+		{udp(10, 20), Range{corev1.ProtocolTCP, 10, 20}, "[10-20/UDP]", ""},
+		{udp(10, 20), udp(10, 20), "[]", "10-20/UDP"},
+		{udp(10, 20), udp(12, 15), "[10-11/UDP 16-20/UDP]", "12-15/UDP"},
+		{udp(10, 20), udp(1, 15), "[16-20/UDP]", "10-15/UDP"},
+		{udp(10, 20), udp(20, 65535), "[10-19/UDP]", "20/UDP"},
+		{udp(1, 65535), udp(1, 65535), "[]", "1-65535/UDP"},
+	} {
+		rest := c.from.Subtract(c.take)
+		common, size := "", 0
+		if c.from.Overlaps(c.take) {
+			common, size = c.from.Overlap(c.take).String(), c.from.Overlap(c.take).Size()
+		}
+		for _, r := range rest {
+			size += r.Size()
+		}
+		if fmt.Sprint(rest) != c.rest || common != c.common || size != c.from.Size() {
+			t.Errorf("%s without %s: %v and %q, together %d ports, want %s and %q", c.from, c.take, rest, common, size, c.rest, c.common)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("10000-20000/UDP,21,5060/TCP")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -9,6 +9,7 @@ const (
 	policies     = "kubectl -n HOME get addresspolicies"
 	reservations = "kubectl -n HOME get addressreservations,addressclaims"
 	ads          = "kubectl -n HOME get l2advertisements,bgpadvertisements -o wide"
+	portRanges   = "kubectl -n HOME get nodeportranges"
 	peers        = "kubectl -n HOME get bgppeers"
 	nodes        = "kubectl get nodes --show-labels"
 	speakers     = "kubectl -n HOME get pods -o wide"
@@ -27,9 +28,10 @@ func Topics() []Topic {
 		{"Announcements", "In the Events of a Service, in the status of announcements, and in `fairlead explain`; one for each address and node.", announcements()},
 		{"Configuration", "In the Events of configuration objects, in the ConfigurationStates, in the webhooks' answers and in `fairlead lint`.", problems()},
 		{"ConfigurationStates", "In the conditions of these objects.", configurations()},
-		{"AddressPolicies and AddressReservations", "In the conditions of these objects, beside the reasons above.", conditions()},
+		{"AddressPolicies, AddressReservations and NodePortRanges", "In the conditions of these objects, beside the reasons above.", conditions()},
 		{"Sessions and speakers", "In the Events of BGPPeers and in the SpeakerStates.", sessions()},
 		{"Virtual servers", "In the condition `fairlead.io/Programmed` of a Service, in its Events, and in what the IPVS programmer of a node says of itself.", programming()},
+		{"Node ports", "In the condition `fairlead.io/NodePorts` of a Service that asks for ports of NodePortRanges, and in its Events.", nodePorts()},
 		{"Manifests", "In `fairlead lint` only.", manifests()},
 	}
 }
@@ -37,7 +39,7 @@ func Topics() []Topic {
 func programming() []Doc {
 	return []Doc{
 		{Programmed, "Every node that may announce the Service's addresses serves them by IPVS, so their ipMode is Proxy, and kube-proxy leaves them alone.", nothing, ""},
-		{NoProgrammer, "The Service is to be served by IPVS, but no node's programmer has reported for 10 s, or there is none. kube-proxy serves it.",
+		{NoProgrammer, "The Service, or its ports of NodePortRanges, are to be served by IPVS, but no node's programmer has reported for 10 s, or there is none. kube-proxy serves the addresses; nothing serves the ports.",
 			"Look whether `fairlead ipvs` runs on the nodes, and what it says.", programmers},
 		{LeftToKubeProxy, "The Service was served by IPVS, and is not to be any more, so kube-proxy serves it. Told once.", nothing, ""},
 		{SchedulerUnavailable, "The node's kernel has no module for the scheduler that the annotation fairlead.io/ipvs-scheduler names, so the default one is used.",
@@ -51,6 +53,20 @@ func programming() []Doc {
 			"See the message, and the log of the programmer on that node.", speakers},
 		{KubeProxyIPVS, "kube-proxy runs in IPVS mode on the node. It deletes virtual servers that it does not know, so all of Fairlead's are firewall-mark servers there.",
 			"Nothing. To have servers with addresses, as ipvsadm -Ln shows them best, run kube-proxy in another mode.", ""},
+	}
+}
+
+func nodePorts() []Doc {
+	return []Doc{
+		{NodePortsAssigned, "The Service has every port that it asks for, and at least one node serves each.", nothing, ""},
+		{NodePortsNotServed, "The Service has its ports, and no node serves all of them yet: the IPVS programmers take a moment; or no node that the NodePortRange selects has one, or has an address of spec.nodeAddresses, or something else listens on the port there.",
+			"Look at what the programmers report.", programmers},
+		{NodePortsReleased, "The Service asks for no ports any more, so those that it had are free. Told once.", nothing, ""},
+		{NodePortTaken, "Another Service has the port, from a NodePortRange or as its nodePort or healthCheckNodePort; or another port of the same Service has it.", "Ask for another one, or for auto.", showService},
+		{NodePortOutside, "No NodePortRange has the port that the Service asks for.", "Ask for one that a NodePortRange has, or add it to one.", portRanges},
+		{NodePortNotAllowed, "The NodePortRange that has the port, or every one, does not admit the Service.", "Let its spec.services admit the Service's namespace and labels.", portRanges},
+		{NodePortRangeInvalid, "The NodePortRange that has the port is bad: it keeps what it gave and gives nothing new.", "Correct what the Events of the NodePortRange name.", portRanges},
+		{NodePortsExhausted, "Every port of the NodePortRanges that the Service may draw from is taken.", "Add ports to one, or delete Services that are not needed.", portRanges},
 	}
 }
 
@@ -129,6 +145,9 @@ func problems() []Doc {
 		{DuplicatePeer, "Two BGPPeers are for one neighbor on one node; the older one has the session.", "Remove one of the two, or keep their nodeSelectors apart.", peers},
 		{ConflictingAdvertisements, "Two BGPAdvertisements give one route different values; the older one decides.", "Make the values the same, or let the two differ in pools, peers or nodes.", ads},
 		{UnusableSecret, "The Secret that is named is not of the type or has not the key that is needed.", "Make it of type kubernetes.io/basic-auth with the key password.", peers},
+		{InvalidPorts, "A port or a range of ports does not parse or ends before it starts, or there is none.", "Write a port from 1 to 65535, or a range such as 33000-33999. What parses stays in force meanwhile.", object},
+		{OverlappingPorts, "A NodePortRange lists a port twice, or an older one has it, which keeps it.", "Remove the port from one of the two.", portRanges},
+		{ReservedPorts, "A NodePortRange lists ports that the API server gives itself, or on which something of the cluster's own usually listens.", "Leave them out. For the second kind, spec.allowReserved allows them, if nothing listens there in this cluster. The controller's flag --service-node-port-range has to say what the API server's says.", portRanges},
 		{OverlapsCluster, "A pool has addresses that the cluster itself uses: of nodes, of pods or of Services' cluster IPs.", "Take them out of the pool, unless you know better.", pools},
 		{NoEffect, "A value is given that changes nothing.", "Remove it, or do as the message says.", object},
 	}
@@ -136,7 +155,7 @@ func problems() []Doc {
 
 func conditions() []Doc {
 	return []Doc{
-		{InForce, "At least one pool obeys the AddressPolicy.", nothing, ""},
+		{InForce, "At least one pool obeys the AddressPolicy, or Services may have ports of the NodePortRange.", nothing, ""},
 		{Conflicting, "A pool that the AddressPolicy selects obeys another one, which has a higher priority or, if they are equal, comes first by name.", "Nothing, if that is meant; else change spec.priority or what the policies select.", policies},
 		{NoConflict, "No pool that the AddressPolicy selects obeys another one.", nothing, ""},
 		{Bound, "The address is held for those whom the AddressReservation is for.", nothing, ""},

@@ -90,6 +90,12 @@ const (
 	UnusableSecret Reason = "UnusableSecret"
 	// NoEffect: a value is given that changes nothing.
 	NoEffect Reason = "NoEffect"
+	// InvalidPorts: a port or a range of ports does not parse or ends before it starts, or there is none.
+	InvalidPorts Reason = "InvalidPorts"
+	// OverlappingPorts: a port is listed twice, or an older NodePortRange has it.
+	OverlappingPorts Reason = "OverlappingPorts"
+	// ReservedPorts: a port is the API server's to give, or one that a cluster usually needs itself.
+	ReservedPorts Reason = "ReservedPorts"
 	// OverlapsCluster: a pool has addresses of nodes, of pods or of Services' cluster IPs.
 	OverlapsCluster Reason = "OverlapsCluster"
 )
@@ -98,9 +104,9 @@ const (
 // but nothing is stale and no change is refused for it.
 func (r Reason) Warns() bool { return r == UnknownReference || r == NoEffect || r == OverlapsCluster }
 
-// Reasons for the conditions of an AddressPolicy and an AddressReservation, beside those for problems and allocations.
+// Reasons for the conditions of an AddressPolicy, an AddressReservation and a NodePortRange, beside those for problems and allocations.
 const (
-	// InForce: at least one pool obeys the AddressPolicy.
+	// InForce: at least one pool obeys the AddressPolicy, or Services may have ports of the NodePortRange.
 	InForce Reason = "InForce"
 	// Conflicting: a pool that the AddressPolicy selects obeys another one.
 	Conflicting Reason = "Conflicting"
@@ -181,6 +187,26 @@ const (
 	TooMany Reason = "TooMany"
 )
 
+// Reasons for ports of NodePortRanges.
+const (
+	// NodePortsAssigned: the Service has every port that it asks for, and nodes serve it.
+	NodePortsAssigned Reason = "NodePortsAssigned"
+	// NodePortsNotServed: the Service has its ports, and no node serves all of them yet.
+	NodePortsNotServed Reason = "NodePortsNotServed"
+	// NodePortsReleased: the Service asks for no ports any more, and those that it had are free.
+	NodePortsReleased Reason = "NodePortsReleased"
+	// NodePortTaken: another Service has the port.
+	NodePortTaken Reason = "NodePortTaken"
+	// NodePortOutside: no NodePortRange has the port.
+	NodePortOutside Reason = "NodePortOutside"
+	// NodePortNotAllowed: the NodePortRange does not admit the Service.
+	NodePortNotAllowed Reason = "NodePortNotAllowed"
+	// NodePortRangeInvalid: the NodePortRange is bad; it keeps what it gave and gives nothing new.
+	NodePortRangeInvalid Reason = "NodePortRangeInvalid"
+	// NodePortsExhausted: every port of the NodePortRanges that the Service may draw from is taken.
+	NodePortsExhausted Reason = "NodePortsExhausted"
+)
+
 // Reasons for what the IPVS programmer does not serve as it was asked for.
 const (
 	// SchedulerUnavailable: the kernel lacks the scheduler that the Service asks for.
@@ -195,7 +221,7 @@ const (
 	ProgrammingFailed Reason = "ProgrammingFailed"
 	// Programmed: every node that may announce the Service's addresses serves them by IPVS.
 	Programmed Reason = "Programmed"
-	// NoProgrammer: the Service is to be served by IPVS, but no node's programmer reports.
+	// NoProgrammer: the Service, or node ports of it, are to be served by IPVS, but no node's programmer reports.
 	NoProgrammer Reason = "NoProgrammer"
 	// LeftToKubeProxy: the Service was served by IPVS, and is not to be any more.
 	LeftToKubeProxy Reason = "LeftToKubeProxy"

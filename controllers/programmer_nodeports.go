@@ -1,0 +1,90 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
+	"github.com/fairlead-lb/fairlead/policy"
+)
+
+// portsHere is which ports of NodePortRanges this node serves, and for whom.
+type portsHere struct {
+	class         string
+	policy        *policy.Policy
+	namespaces    map[string]map[string]string // labels, by name
+	node          labels.Set
+	own, internal []netip.Addr // the node's addresses, and those that its Node names
+}
+
+// portsHere reads what decides on ports of NodePortRanges, but for the Services. The controller compares the ranges with the
+// API server's; here they are taken as they are.
+func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []netip.Addr) (h portsHere, err error) {
+	var list v1alpha1.NodePortRangeList
+	if err := listAll(ctx, p.Client, p.Namespace, &list); err != nil {
+		return h, err
+	}
+	p.ranges, _ = policy.Compile(policy.Objects{NodePortRanges: list.Items}, p.ranges)
+	h = portsHere{class: p.Class, policy: p.ranges, own: own}
+	if len(list.Items) == 0 || node == nil {
+		return h, nil
+	}
+	h.node = node.Labels
+	for _, a := range node.Status.Addresses {
+		if x, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+			h.internal = append(h.internal, x.Unmap())
+		}
+	}
+	if h.namespaces, err = namespaceLabels(ctx, p.Client); err != nil {
+		return h, fmt.Errorf("reading for whom NodePortRanges are: %w", err)
+	}
+	return h, nil
+}
+
+// of returns the ports that the controller gave a Service and that this node serves. That the range admits the Service is
+// looked at here too: anybody who may change the Service may write its annotation.
+func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
+	if len(h.policy.NodePortRanges) == 0 {
+		return nil
+	}
+	r := nodePortServiceOf(s, h.namespaces[s.Namespace], h.class)
+	for _, n := range r.Held {
+		k := slices.IndexFunc(r.Ports, func(p allocator.ServicePort) bool { return p.Name == n.Name })
+		if k < 0 || n.Port == 0 {
+			continue
+		}
+		ports, ok := h.policy.NodePortRangeOf(r.Ports[k].Protocol, n.Port)
+		if !ok || !ports.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
+			continue
+		}
+		if addresses := ports.ServedOn(h.node, h.own, h.internal); len(addresses) > 0 {
+			out = append(out, plan.NodePort{Name: n.Name, Port: n.Port, Addresses: addresses})
+		}
+	}
+	return out
+}
+
+// reserved returns the ports that this node is not to use for connections of its own.
+func (h *portsHere) reserved() (out []portrange.Range) {
+	for i := range h.policy.NodePortRanges {
+		r := &h.policy.NodePortRanges[i]
+		if !r.ReserveLocally || !r.Nodes.Matches(h.node) {
+			continue
+		}
+		for _, x := range r.Ports {
+			span := portrange.Range{First: x.First, Last: x.Last}
+			if !slices.Contains(out, span) {
+				out = append(out, span)
+			}
+		}
+	}
+	return out
+}
