@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,7 +64,10 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 					return err
 				}
 			}
-			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+			if err := c.SubResource(sub).Patch(ctx, o, p, opts...); err != nil {
+				return err
+			}
+			return annotate(ctx, c, o, p)
 		},
 	}).Build()
 	b.Allocation = &Allocation{
@@ -72,6 +76,26 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 	}
 	b.start()
 	return b
+}
+
+// annotate applies the annotations of a status patch, which the API server does and the one in memory does not.
+func annotate(ctx context.Context, c client.Client, o client.Object, p client.Patch) error {
+	data, err := p.Data(o)
+	if err != nil {
+		return err
+	}
+	var patch struct {
+		Metadata struct {
+			Annotations map[string]*string `json:"annotations,omitempty"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(data, &patch); err != nil || len(patch.Metadata.Annotations) == 0 {
+		return err
+	}
+	if data, err = json.Marshal(patch); err != nil {
+		return err
+	}
+	return c.Patch(ctx, o, client.RawPatch(types.MergePatchType, data))
 }
 
 func (b *bench) pass() error {

@@ -161,7 +161,7 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 	for _, s := range v.Services {
 		got = append(got, fmt.Sprint(s.Name, " ", s.NodePorts, " ", s.AssignedAt.Unix(), " ", s.LoadBalancer, s.ClusterIPs))
 	}
-	want := []string{"cidrs [{http 50000 [192.0.2.1 2001:db8::1]}] 1000 [][]", "internal [{http 33333 [10.0.0.1]}] 1000 [][]"}
+	want := []string{"cidrs [{http 50000 [192.0.2.1 2001:db8::1]}] 1000 [] []", "internal [{http 33333 [10.0.0.1]}] 1000 [] []"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
