@@ -121,7 +121,7 @@ func TestObservationWithFewRights(t *testing.T) {
 		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list"}},
 		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list"}},
 	}
-	const all = 18 // kinds are read
+	const all = 19 // kinds are read
 	for user, c := range map[string]struct {
 		here []rbacv1.PolicyRule
 		gaps int
