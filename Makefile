@@ -9,7 +9,7 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 
-.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-browser test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep lint generate verify
+.PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-browser test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep demo-cluster lint generate verify
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
@@ -69,6 +69,9 @@ soak: setup build e2e-artifacts ## The long versions of the tests (root)
 
 demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C
 	@$(ROOT) bin/lab demo $(if $(filter demo-keep,$@),--keep)
+
+demo-cluster: build e2e-artifacts ## The same on real nodes with kubelets, installed by Helm as a user would (root)
+	@$(ROOT) bin/lab demo --kubelets
 
 lint: ## go vet and staticcheck, with all build tags
 	go vet -tags $(TAGS) ./...

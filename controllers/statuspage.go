@@ -11,14 +11,9 @@ import (
 	"net/netip"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -62,7 +57,7 @@ func (s *StatusPage) SetUp(m ctrl.Manager) error {
 	a, err := netip.ParseAddr(host)
 	exposed := host != "localhost" && (err != nil || !a.IsLoopback())
 	if exposed {
-		if s.page.Review, err = reviewer(m.GetConfig()); err != nil {
+		if s.page.Review, err = asksFor(m.GetConfig(), StatusPath); err != nil {
 			return err
 		}
 	}
@@ -146,36 +141,4 @@ func seen() []client.Object {
 
 func (s *StatusPage) view(ctx context.Context) (*explain.View, error) {
 	return Observation{Client: s.manager.GetClient(), Namespace: s.Namespace, Class: s.Class, Version: s.Version, Now: time.Now()}.Read(ctx)
-}
-
-// reviewer asks the API server who somebody is by their token, and whether they may get StatusPath.
-func reviewer(config *rest.Config) (statuspage.Review, error) {
-	c, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context, token string) (string, bool, error) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		who, err := c.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
-		if err != nil {
-			return "", false, fmt.Errorf("reviewing a token: %w", err)
-		}
-		user := who.Status.User
-		if !who.Status.Authenticated {
-			return "", false, nil
-		}
-		extra := make(map[string]authorizationv1.ExtraValue, len(user.Extra))
-		for k, v := range user.Extra {
-			extra[k] = authorizationv1.ExtraValue(v)
-		}
-		may, err := c.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user.Username, Groups: user.Groups, UID: user.UID, Extra: extra,
-			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: StatusPath, Verb: "get"},
-		}}, metav1.CreateOptions{})
-		if err != nil {
-			return "", false, fmt.Errorf("reviewing the rights of %s: %w", user.Username, err)
-		}
-		return user.Username, may.Status.Allowed, nil
-	}, nil
 }

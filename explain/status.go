@@ -260,6 +260,14 @@ func Overview(v *View) (Status, []ServiceStatus) {
 	return s, rows
 }
 
+// Well says whether nothing is wrong: there is no problem, every Service has an address that somebody announces, every
+// session is established, and a speaker runs.
+func (s *Status) Well() bool {
+	return len(s.Problems) == 0 && len(s.Waiting) == 0 && len(s.Silent) == 0 &&
+		!slices.ContainsFunc(s.Sessions, func(x SessionStatus) bool { return !x.Established() }) &&
+		slices.ContainsFunc(s.Nodes, func(n NodeStatus) bool { return n.Speaker })
+}
+
 // pools counts what is in use of every pool.
 func (v *View) pools() []PoolStatus {
 	held := make([]allocator.Decision, 0, len(v.Services))

@@ -10,6 +10,6 @@ files=charts/fairlead/files
 rm -rf $files/crd $files/rbac $files/webhook
 mkdir -p $files/crd $files/rbac $files/webhook
 cp config/crd/*.io_*.yaml $files/crd
-cp config/rbac/controller.yaml config/rbac/speaker.yaml config/rbac/speakerpolicy.yaml config/rbac/viewer.yaml config/rbac/status.yaml config/rbac/ipvs/ipvs.yaml config/rbac/ipvs/ipvspolicy.yaml $files/rbac
+cp config/rbac/controller.yaml config/rbac/speaker.yaml config/rbac/speakerpolicy.yaml config/rbac/viewer.yaml config/rbac/status.yaml config/rbac/metrics.yaml config/rbac/ipvs/ipvs.yaml config/rbac/ipvs/ipvspolicy.yaml $files/rbac
 cp config/webhook/service.yaml config/webhook/webhook.yaml $files/webhook
 cp config/webhook/conversion/bgppeers.yaml $files/webhook/conversion.yaml

@@ -20,6 +20,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/explain"
+	"github.com/fairlead-lb/fairlead/internal/tokens"
 )
 
 //go:embed assets templates
@@ -29,17 +30,17 @@ var files embed.FS
 type Page struct {
 	Source func(context.Context) (*explain.View, error)
 	// Review says whose token it is, and whether that may look; nil: everybody may, which only local connections can be.
-	Review  Review
+	Review  tokens.Ask
 	Log     *slog.Logger
 	Version string
 	Now     func() time.Time
 
-	now     atomic.Pointer[snapshot]
-	failed  atomic.Pointer[string] // why there is no snapshot yet; nil: it is being made
-	wanted  chan struct{}          // of one: somebody looks
-	doors   doors
-	pages   *template.Template
-	handler http.Handler
+	now      atomic.Pointer[snapshot]
+	failed   atomic.Pointer[string] // why there is no snapshot yet; nil: it is being made
+	wanted   chan struct{}          // of one: somebody looks
+	reviewer tokens.Reviewer
+	pages    *template.Template
+	handler  http.Handler
 }
 
 // Start prepares the page; it comes before everything else.
@@ -55,7 +56,7 @@ func (p *Page) Start() error {
 		return err
 	}
 	p.wanted = make(chan struct{}, 1)
-	p.doors.known = map[[32]byte]admission{}
+	p.reviewer = tokens.Reviewer{Ask: p.Review, Now: func() time.Time { return p.Now() }}
 	looks := http.NewServeMux()
 	looks.HandleFunc("GET /{$}", p.overview)
 	looks.HandleFunc("GET /services", p.services)

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-lb/fairlead/api/metallb/v1beta2"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/explain"
+	"github.com/fairlead-lb/fairlead/internal/tokens"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
@@ -112,7 +113,7 @@ func give(v *explain.View, namespace, name string, a netip.Addr, serving int) *e
 }
 
 // started returns a page that shows a View.
-func started(t testing.TB, v *explain.View, review Review) *Page {
+func started(t testing.TB, v *explain.View, review tokens.Ask) *Page {
 	t.Helper()
 	p := &Page{
 		Source: func(context.Context) (*explain.View, error) { return v, nil }, Review: review,

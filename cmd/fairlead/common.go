@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/controllers"
@@ -33,6 +34,7 @@ type common struct {
 	kubeconfig, namespace, class string
 	podName, podUID              string
 	metrics, health              string
+	secureMetrics                bool
 	logFormat, logLevel          string
 	qps                          float32
 	burst                        int
@@ -45,6 +47,7 @@ func (c *common) register(f *pflag.FlagSet) {
 	f.StringVar(&c.podName, "pod-name", "", "name of the pod that this is; with --pod-uid, the ConfigurationState object goes when the pod does")
 	f.StringVar(&c.podUID, "pod-uid", "", "UID of the pod that this is")
 	f.StringVar(&c.metrics, "metrics-bind-address", ":7948", "`address` that serves Prometheus metrics at /metrics; 0: none")
+	f.BoolVar(&c.secureMetrics, "secure-metrics", false, "serve metrics by HTTPS, to those alone whose token the API server knows and who may get /metrics; needs config/rbac/metrics.yaml")
 	f.StringVar(&c.health, "health-probe-bind-address", ":7949", "`address` that serves /healthz and /readyz; 0: none")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -109,6 +112,9 @@ func (c *common) manager(ctx context.Context, log *slog.Logger, role func(*manag
 		return nil, err
 	}
 	options.Metrics.BindAddress = c.metrics
+	if c.secureMetrics {
+		controllers.SecureMetrics(&options.Metrics, log)
+	}
 	options.HealthProbeBindAddress = c.health
 	grace := shutdown
 	options.GracefulShutdownTimeout = &grace
@@ -151,4 +157,17 @@ func (c *common) restConfig() (*rest.Config, error) {
 	config.QPS, config.Burst = c.qps, c.burst
 	config.UserAgent = "fairlead/" + version
 	return config, nil
+}
+
+// client returns a client without a cache.
+func (c *common) client() (client.Client, error) {
+	config, err := c.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := controllers.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(config, client.Options{Scheme: scheme})
 }

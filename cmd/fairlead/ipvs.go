@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/controllers"
@@ -121,17 +120,4 @@ func (f *ipvsFlags) run(ctx context.Context, stderr io.Writer) error {
 	}
 	log.Info("the IPVS programmer starts", "version", version, "node", f.node, "namespace", f.namespace)
 	return m.Start(ctx)
-}
-
-// client returns a client without a cache.
-func (f *ipvsFlags) client() (client.Client, error) {
-	config, err := f.restConfig()
-	if err != nil {
-		return nil, err
-	}
-	scheme, err := controllers.NewScheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.New(config, client.Options{Scheme: scheme})
 }

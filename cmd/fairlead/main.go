@@ -54,7 +54,7 @@ func root() *cobra.Command {
 	if filepath.Base(os.Args[0]) == pluginName {
 		c.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fairlead"}
 	}
-	c.AddCommand(controllerCommand(), speakerCommand(), ipvsCommand(), explainCommand(), statusCommand(), diffCommand(), drainCommand(), lintCommand(), versionCommand())
+	c.AddCommand(controllerCommand(), speakerCommand(), ipvsCommand(), explainCommand(), statusCommand(), diffCommand(), drainCommand(), lintCommand(), configureCommand(), versionCommand())
 	return c
 }
 

@@ -67,7 +67,8 @@ func TestMetricsPageIsFresh(t *testing.T) {
 
 Controllers and speakers serve Prometheus metrics on port 7948 at /metrics. Names that begin with metallb are those of
 MetalLB and mean the same. What Go, controller-runtime and client-go tell of every program is there too and is not listed.
-A histogram's series end in _bucket, _sum and _count. This page is made from the code
+A histogram's series end in _bucket, _sum and _count. With --secure-metrics they are served by HTTPS, to those alone who have the
+ClusterRole fairlead-metrics-reader. This page is made from the code
 (go test ./cmd/fairlead -run Metrics -update).
 `)
 	for _, role := range []struct {

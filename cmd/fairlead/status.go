@@ -16,7 +16,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var a asking
-	var watch bool
+	var watch, check bool
 	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -24,11 +24,15 @@ func statusCommand() *cobra.Command {
 		Long: `Show the cluster at a glance: pools, Services that wait and why, nodes, BGP sessions, problems. It reads with your own
 rights, and changes nothing.
 
-Exit code 0: it is shown; 1: it is not, or not everything could be read; 2: the command itself was wrong.`,
+Exit code 0: it is shown; 1: it is not, or not everything could be read, or with --check something is wrong; 2: the command
+itself was wrong.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.wantsOutput(); err != nil {
 				return err
+			}
+			if watch && check {
+				return usageError{errors.New("--check tells by the exit code, and --watch never ends: give one of them")}
 			}
 			show := func() error {
 				v, err := a.view(cmd.Context(), allocator.Key{})
@@ -39,10 +43,13 @@ Exit code 0: it is shown; 1: it is not, or not everything could be read; 2: the 
 				if watch {
 					clearScreen(cmd.OutOrStdout())
 				}
-				if err := a.write(cmd.OutOrStdout(), &s); err != nil || len(s.Gaps) == 0 || watch {
+				switch err := a.write(cmd.OutOrStdout(), &s); {
+				case err != nil || watch:
 					return err
+				case len(s.Gaps) > 0, check && !s.Well(): // it is not the whole truth, or not what it should be
+					return errTold
 				}
-				return errTold // it is not the whole truth
+				return nil
 			}
 			if !watch {
 				return show()
@@ -52,6 +59,7 @@ Exit code 0: it is shown; 1: it is not, or not everything could be read; 2: the 
 	}
 	a.register(cmd)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
+	cmd.Flags().BoolVar(&check, "check", false, "fail where something is wrong: a problem, a Service without an address or that nobody announces, a BGP session that is down, no speaker")
 	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "how often, with --watch")
 	return cmd
 }

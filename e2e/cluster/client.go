@@ -71,6 +71,15 @@ func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (st
 	return output(ctx, cmd, "kubectl "+strings.Join(args, " "))
 }
 
+// Helm runs helm as the administrator, in Fairlead's namespace, and returns what it printed.
+func (c *Cluster) Helm(ctx context.Context, args ...string) (string, error) {
+	home := filepath.Join(c.dir, "helm") // nothing in anybody's own
+	argv := append([]string{c.bin(kubebin.Helm), "--kubeconfig", c.Kubeconfig(), "--namespace", FairleadNamespace}, args...)
+	cmd := c.controlPlane.Command(ctx, argv...)
+	cmd.Env = append(cmd.Env, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	return output(ctx, cmd, "helm "+strings.Join(args, " "))
+}
+
 // KubectlPath is the path of kubectl.
 func (c *Cluster) KubectlPath() string { return c.bin(kubebin.Kubectl) }
 

@@ -48,6 +48,7 @@ func (c *Cluster) prepareControlPlane() error {
 		"pki/apiserver.crt": cert,
 		"pki/apiserver.key": key,
 		"pki/sa.key":        signing,
+		"audit.yaml":        []byte(auditPolicy),
 		"pki/tokens.csv":    fmt.Appendf(nil, "%s,admin,admin,system:masters\n", c.adminToken),
 	}
 	for name, content := range files {
@@ -58,6 +59,18 @@ func (c *Cluster) prepareControlPlane() error {
 	_, err = c.writeKubeconfig("kubeconfig", c.apiURL(), c.adminToken)
 	return err
 }
+
+// auditPolicy logs who asked for what, and not what is in it: Secrets are among it.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts:` + FairleadNamespace + `", "system:serviceaccounts:default"]}
+  - {level: None}
+`
+
+// AuditLog is the path of the log that Options.Audit asks for: one audit.k8s.io/v1 Event in a line.
+func (c *Cluster) AuditLog() string { return filepath.Join(c.dir, "logs", "audit.log") }
 
 // apiURL is where hosts of the segment reach the API server.
 func (c *Cluster) apiURL() string {
@@ -94,6 +107,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	}
 	if !c.options.Kubelets {
 		argv = append(argv, "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
+	}
+	if c.options.Audit {
+		argv = append(argv, "--audit-policy-file="+filepath.Join(c.dir, "audit.yaml"), "--audit-log-path="+c.AuditLog())
 	}
 	p, err := c.start(ctx, rankAPI, c.controlPlane, kubebin.APIServer, append(argv, c.options.APIServerArgs...), nil)
 	if err != nil {

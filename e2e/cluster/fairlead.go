@@ -140,6 +140,13 @@ func (c *Cluster) StartSpeaker(ctx context.Context, node int, args ...string) (*
 	return c.startFairlead(ctx, c.nodes[node], "speaker", fmt.Sprintf("speaker-%d", node), 0, args)
 }
 
+// StartProgrammer starts Fairlead's IPVS programmer on a node, as the ServiceAccount fairlead-ipvs of config/rbac/ipvs, which is
+// not installed by itself. Where the kernel has no IPVS it says so and serves nothing.
+func (c *Cluster) StartProgrammer(ctx context.Context, node int, args ...string) (*Process, error) {
+	args = append([]string{"--node-name", nodeName(node), "--state-dir", filepath.Join(c.nodeDir(node), "ipvs")}, args...)
+	return c.startFairlead(ctx, c.nodes[node], "ipvs", fmt.Sprintf("ipvs-%d", node), 1, args)
+}
+
 // startFairlead starts one of Fairlead's roles under its own ServiceAccount. Later flags win over those set here.
 func (c *Cluster) startFairlead(ctx context.Context, host *Host, role, name string, number int, args []string) (*Process, error) {
 	node := ""

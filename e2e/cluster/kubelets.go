@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -148,7 +149,7 @@ func (c *Cluster) startKubelet(ctx context.Context, i int) error {
 	if err := os.WriteFile(filepath.Join(dir, "kubelet.yaml"), fmt.Appendf(nil, kubeletConfig, dir), 0o644); err != nil {
 		return err
 	}
-	_, err := c.start(ctx, rankKube, host, fmt.Sprintf("kubelet-%d", i), []string{
+	_, err := c.start(ctx, rankKube, host, kubeletName(i), []string{
 		c.bin(kubebin.Kubelet),
 		"--kubeconfig=" + c.Kubeconfig(), "--config=" + filepath.Join(dir, "kubelet.yaml"),
 		"--hostname-override=" + host.Name, "--node-ip=" + host.IPv4.String() + "," + host.IPv6.String(),
@@ -156,6 +157,31 @@ func (c *Cluster) startKubelet(ctx context.Context, i int) error {
 	}, nil)
 	return err
 }
+
+// KillNode cuts a node with a kubelet off and kills the kubelet, as when its power fails, but for what its containers do
+// meanwhile, which nobody sees.
+func (c *Cluster) KillNode(ctx context.Context, i int) error {
+	err := c.Cut(ctx, i)
+	c.mu.Lock()
+	processes := slices.Clone(c.processes)
+	c.mu.Unlock()
+	for _, p := range processes {
+		if p.Name == kubeletName(i) {
+			err = errors.Join(err, p.Kill())
+		}
+	}
+	return err
+}
+
+// ReviveNode makes good what KillNode did, and waits until the node is Ready.
+func (c *Cluster) ReviveNode(ctx context.Context, i int) error {
+	if err := errors.Join(c.Heal(ctx, i), c.startKubelet(ctx, i)); err != nil {
+		return err
+	}
+	return Eventually(ctx, nodeTimeout, func() error { return c.nodeReady(ctx, i) })
+}
+
+func kubeletName(i int) string { return fmt.Sprintf("kubelet-%d", i) }
 
 // nodeReady is nil when the node's kubelet says that it is, and nothing keeps pods away.
 func (c *Cluster) nodeReady(ctx context.Context, i int) error {

@@ -39,6 +39,9 @@ type Options struct {
 	Fairlead string
 	// APIServerArgs are added to kube-apiserver's command line.
 	APIServerArgs []string
+	// Audit has kube-apiserver log every request of a ServiceAccount of Fairlead's namespace, and of the namespace default,
+	// to the file AuditLog.
+	Audit bool
 	// Kubelets makes the nodes real ones: each runs containerd and a kubelet, so that Deployments and DaemonSets run as
 	// pods from images. Kubernetes' own controllers and admission plug-ins all run then, and AddPod must not be used.
 	Kubelets bool

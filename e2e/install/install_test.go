@@ -4,10 +4,15 @@ package install
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,13 +69,7 @@ func (u *user) refused(manifest string) string {
 // helm runs helm as the administrator.
 func (u *user) helm(args ...string) string {
 	u.Helper()
-	bins, err := kubebin.Find()
-	u.must(err)
-	bins.Kubelets = true
-	home := u.TempDir()
-	argv := append([]string{"env", "HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home,
-		bins.Path(kubebin.Helm), "--kubeconfig", lab.Kubeconfig(), "--namespace", namespace}, args...)
-	out, err := lab.ControlPlane().Run(u.ctx, argv...)
+	out, err := lab.Helm(u.ctx, args...)
 	u.must(err)
 	return out
 }
@@ -262,11 +261,148 @@ func TestUpgradeAndRollbackKeepEveryAddress(t *testing.T) {
 	u.eventually("172.25.254.50", "get", "svc", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 }
 
+// TestEveryValue: an upgrade with nearly everything that the chart can do. The configuration of the values is there when it is
+// done, and helm test says that all is well; what is refused is told by helm itself.
+func TestEveryValue(t *testing.T) {
+	u := as(t)
+	for _, kind := range []string{"PodMonitor", "ServiceMonitor", "PrometheusRule"} { // of the Prometheus operator
+		u.apply(fmt.Sprintf(operatorKind, strings.ToLower(kind), kind))
+	}
+	u.kubectl("wait", "--for=condition=Established", "crd", "servicemonitors.monitoring.coreos.com", "podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
+	u.kubectl("create", "namespace", "monitoring")
+	u.kubectl("create", "serviceaccount", "-n", "monitoring", "prometheus")
+	u.helm("upgrade", "fairlead", u.chart(), "--wait", "--timeout", "3m", "-f", "testdata/every.yaml")
+	if got := u.kubectl("get", "ipaddresspools,l2advertisements,bgppeers,communities", "-n", namespace, "-l", "app.kubernetes.io/managed-by=fairlead-configure", "-o", "name"); got !=
+		"ipaddresspool.metallb.io/second\nl2advertisement.metallb.io/all\ncommunity.metallb.io/shared" {
+		t.Errorf("of the values there is\n%s", got)
+	}
+	u.apply(`{apiVersion: v1, kind: Service, metadata: {name: of-values, namespace: default, annotations: {metallb.io/address-pool: second}},
+		spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80}]}}`)
+	u.eventually("172.25.254.60", "get", "svc", "of-values", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+	u.page("172.25.254.60")
+	u.must(cluster.Eventually(u.ctx, patience, func() error { // what speakers say of themselves comes some seconds later
+		_, err := lab.Helm(u.ctx, "test", "fairlead", "--timeout", "1m")
+		return err
+	}))
+	if said, err := lab.Helm(u.ctx, "upgrade", "fairlead", u.chart(), "--wait", "--timeout", "2m", "-f", "testdata/every.yaml", "--set", "pools.third.addresses={172.25.254.55}"); err == nil ||
+		!strings.Contains(said+err.Error(), `overlaps the older pool`) {
+		t.Errorf("a pool that overlaps another: %v\n%s", err, said)
+	}
+	u.helm("upgrade", "fairlead", u.chart(), "--wait", "--timeout", "2m", "-f", "testdata/every.yaml")
+}
+
+// operatorKind is a kind of the Prometheus operator, as far as the API server needs it to store objects.
+const operatorKind = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: %[1]ss.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {plural: %[1]ss, singular: %[1]s, kind: %[2]s}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`
+
+// TestSecuredMetrics are read by Prometheus' ServiceAccount, and by nobody else.
+func TestSecuredMetrics(t *testing.T) {
+	u := as(t)
+	for account, want := range map[string]string{"prometheus": "200", "default": "403"} {
+		token := u.kubectl("create", "token", "-n", "monitoring", account)
+		for _, host := range lab.Nodes() {
+			u.must(cluster.Eventually(u.ctx, patience, func() error {
+				code, body, err := get(u.ctx, fmt.Sprintf("https://%s:%d/metrics", host.IPv4, cluster.MetricsPort), token)
+				if err == nil && (code != want || strings.Contains(body, "metallb_") != (want == "200")) {
+					err = fmt.Errorf("%s is answered with %s: %.200s", account, code, body)
+				}
+				return err
+			}))
+		}
+	}
+	if code, _, err := get(u.ctx, fmt.Sprintf("https://%s:%d/metrics", lab.Node(0).IPv4, cluster.MetricsPort), ""); err != nil || code != "401" {
+		t.Errorf("without a token: %s, %v", code, err)
+	}
+}
+
+// get asks by HTTPS from outside the cluster, with a token.
+func get(ctx context.Context, url, token string) (code, body string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", "", err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := (&http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DialContext: lab.Outside().Dial, DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // it signs itself
+	}}).Do(r)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	return strconv.Itoa(answer.StatusCode), string(text), err
+}
+
+// announcer is the node that announces a Service by layer 2.
+func (u *user) announcer(service string) (name string, node int) {
+	u.Helper()
+	u.must(cluster.Eventually(u.ctx, patience, func() error {
+		name = u.kubectl("get", "servicel2statuses", "-n", namespace, "-o", "jsonpath={.items[?(@.status.serviceName=='"+service+"')].status.node}")
+		node = slices.IndexFunc(lab.Nodes(), func(h *cluster.Host) bool { return h.Name == name })
+		if node < 0 {
+			return fmt.Errorf("%s is announced by %q", service, name)
+		}
+		return nil
+	}))
+	return name, node
+}
+
+// TestDrainedNode: kubectl drain takes the pods away, and with speaker.drainCordoned the address too; no request fails.
+func TestDrainedNode(t *testing.T) {
+	u := as(t)
+	name, _ := u.announcer("web")
+	probe := lab.Outside().Probe("http://172.25.254.50/", 20*time.Millisecond, 2*time.Second)
+	u.kubectl("drain", name, "--ignore-daemonsets", "--timeout=90s")
+	u.must(cluster.Eventually(u.ctx, patience, func() error {
+		if now, _ := u.announcer("web"); now == name {
+			return fmt.Errorf("%s still announces it", now)
+		}
+		return nil
+	}))
+	u.kubectl("uncordon", name)
+	u.kubectl("rollout", "status", "deploy/web", "--timeout=90s")
+	u.kubectl("rollout", "status", "-n", namespace, "deploy/fairlead-controller", "--timeout=90s")
+	u.unbroken(probe.Stop(), 2) // there, and perhaps back
+}
+
+// TestNodeThatDies: its kubelet and its network are killed. The other node, which has a pod too, answers soon; when the dead one
+// is back, there is one announcer again, and the controllers are all there.
+func TestNodeThatDies(t *testing.T) {
+	u := as(t)
+	name, node := u.announcer("of-values")
+	probe := lab.Outside().Probe("http://172.25.254.60/", 20*time.Millisecond, 200*time.Millisecond)
+	time.Sleep(time.Second)
+	u.must(lab.KillNode(u.ctx, node))
+	u.page("172.25.254.60")
+	time.Sleep(time.Second)
+	report := probe.Stop()
+	t.Logf("%s died: longest gap %s", name, report.Gap)
+	if report.Gap > 5*time.Second {
+		t.Errorf("a client was without an answer for %s", report.Gap)
+	}
+	u.must(lab.ReviveNode(u.ctx, node))
+	u.kubectl("rollout", "status", "-n", namespace, "deploy/fairlead-controller", "--timeout=120s")
+	u.kubectl("rollout", "status", "-n", namespace, "ds/fairlead-speaker", "--timeout=120s")
+	u.page("172.25.254.60")
+	u.announcer("of-values") // one
+}
+
 // TestUninstallKeepsTheConfiguration, and what was installed by helm may be installed by kubectl afterwards.
 func TestUninstallKeepsTheConfiguration(t *testing.T) {
 	u := as(t)
 	u.helm("uninstall", "fairlead", "--wait")
-	if got := u.kubectl("get", "ipaddresspools", "-n", namespace, "-o", "name"); got != "ipaddresspool.metallb.io/first-pool" {
+	if got := u.kubectl("get", "ipaddresspools", "-n", namespace, "-o", "name"); got != "ipaddresspool.metallb.io/first-pool\nipaddresspool.metallb.io/second" {
 		t.Errorf("of the pools is left %q", got)
 	}
 	u.eventually("172.25.254.50", "get", "svc", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")

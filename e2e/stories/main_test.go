@@ -38,7 +38,7 @@ func run(m *testing.M) int {
 	ctrllog.SetLogger(logr.Discard()) // the client's errors come back to the stories
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Options{Log: os.Stderr})
+	c, err := cluster.Start(ctx, cluster.Options{Log: os.Stderr, Audit: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bringing the cluster up:", err)
 		return 1
@@ -55,6 +55,10 @@ func run(m *testing.M) int {
 	}
 	lab = &installation{Cluster: c, controller: processes[0], speakers: processes[1:]}
 	code := m.Run()
+	if err := audit(c, code == 0 && everyStory()); err != nil {
+		fmt.Fprintln(os.Stderr, "the roles in config/rbac:", err)
+		code = 1
+	}
 	if code != 0 {
 		for _, p := range append(lab.speakers, lab.controller) {
 			fmt.Fprintf(os.Stderr, "--- the last of %s\n%s\n", p.Name, p.Tail(40))

@@ -2,7 +2,7 @@ package main
 
 import (
 	"os/exec"
-	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +52,10 @@ func TestValues(t *testing.T) {
 		"not on the control plane":       {values: "speaker: {tolerateMaster: false}", object: speaker, no: []string{"tolerations:"}},
 		"more tolerations":               {values: "speaker: {tolerations: [{operator: Exists}]}", object: speaker, want: []string{"- operator: Exists", "control-plane"}},
 		"members' port":                  {values: "speaker: {memberlist: {mlBindPort: 7777}}", object: speaker, want: []string{"- --members-port=7777", "containerPort: 7777"}},
+		"members' address":               {values: "speaker: {memberlist: {mlBindAddrOverride: 192.0.2.1, heartbeatPort: 7700}}", object: speaker, want: []string{"- --members-address=192.0.2.1", "- --heartbeat-port=7700", "containerPort: 7700"}},
+		"no heartbeats":                  {values: "speaker: {memberlist: {heartbeatPort: 0}}", object: speaker, want: []string{"- --heartbeat-port=0"}, no: []string{"name: heartbeats"}},
+		"nodes that are excluded":        {values: "speaker: {ignoreExcludeLB: true, failbackAfter: 5m}", object: speaker, want: []string{"- --ignore-exclude-lb", "- --failback-after=5m"}},
+		"instead of kube-proxy":          {values: "ipvs: {enabled: true, allServices: true}", object: "DaemonSet metallb-system/fairlead-ipvs", want: []string{"- --all-services"}},
 		"all interfaces":                 {values: "speaker: {excludeInterfaces: {enabled: false}}", object: speaker, want: []string{"- --exclude-interfaces="}},
 		"own list of interfaces":         {values: `speaker: {excludeInterfaces: {patterns: ["^a\\d", "^b"]}}`, object: speaker, want: []string{`- --exclude-interfaces=^a\d,^b`}},
 		"a longer drain":                 {values: "speaker: {drainSeconds: 20, drainCordoned: true}", object: speaker, want: []string{"- --drain-time=20s", "- --drain-cordoned", "terminationGracePeriodSeconds: 25"}},
@@ -62,6 +66,12 @@ func TestValues(t *testing.T) {
 		"pod monitors":                   {values: "prometheus: {podMonitor: {enabled: true, interval: 15s, additionalLabels: {release: prom}}}", object: "PodMonitor metallb-system/fairlead-speaker", want: []string{"release: prom", "interval: 15s", "- interval: 15s\n    path: /metrics\n    port: metrics"}},
 		"service monitors":               {values: "prometheus: {serviceMonitor: {enabled: true}}", object: "ServiceMonitor metallb-system/fairlead-controller", want: []string{"port: metrics"}},
 		"service monitors' Services":     {values: "prometheus: {serviceMonitor: {enabled: true}}", object: "Service metallb-system/fairlead-speaker-metrics", want: []string{"clusterIP: None", "targetPort: metrics"}},
+		"secured metrics":                {values: "prometheus: {secureMetrics: {enabled: true}, scrapeAnnotations: true}", object: speaker, want: []string{"- --secure-metrics", "prometheus.io/scheme: https"}},
+		"secured metrics, by pods":       {values: "prometheus: {secureMetrics: {enabled: true, tokenSecret: {name: t, key: token}}, podMonitor: {enabled: true}}", object: "PodMonitor metallb-system/fairlead-speaker", want: []string{"scheme: https", "insecureSkipVerify: true", "credentials:\nkey: token\nname: t"}},
+		"secured metrics, by Services":   {values: "prometheus: {secureMetrics: {enabled: true}, serviceMonitor: {enabled: true}}", object: "ServiceMonitor metallb-system/fairlead-speaker", want: []string{"bearerTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token", "scheme: https"}},
+		"who secures metrics":            {values: "{ipvs: {enabled: false}, speaker: {serviceAccount: {name: own}}, prometheus: {secureMetrics: {enabled: true}}}", object: "ClusterRoleBinding fairlead-metrics", want: []string{"name: own", "name: fairlead-controller"}, no: []string{"ipvs"}},
+		"who reads secured metrics":      {values: "prometheus: {secureMetrics: {enabled: true}, serviceAccount: p, namespace: monitoring}", object: "ClusterRoleBinding fairlead-metrics-reader", want: []string{"name: p\nnamespace: monitoring"}},
+		"metrics for everybody":          {values: "prometheus: {podMonitor: {enabled: true}}", object: "PodMonitor metallb-system/fairlead-speaker", no: []string{"https", "authorization"}, without: "ClusterRole fairlead-metrics"},
 		"rights of Prometheus":           {values: "prometheus: {serviceAccount: p, namespace: monitoring}", object: "RoleBinding metallb-system/fairlead-prometheus", want: []string{"name: p\n  namespace: monitoring"}},
 		"network policies":               {values: "networkpolicies: {enabled: true, apiPort: 443}", object: "NetworkPolicy metallb-system/fairlead-controller", want: []string{"port: 443", "port: webhooks"}, without: "NetworkPolicy metallb-system/fairlead-default-deny"},
 		"all else is denied":             {values: "networkpolicies: {enabled: true, defaultDeny: true}", object: "NetworkPolicy metallb-system/fairlead-default-deny", want: []string{"podSelector: {}"}},
@@ -70,6 +80,15 @@ func TestValues(t *testing.T) {
 		"IPVS for all":                   {values: "ipvs: {enabled: true, services: all}", object: "ConfigMap metallb-system/fairlead-ipvs", want: []string{"dataplane: all"}},
 		"IPVS goes last":                 {values: "ipvs: {enabled: true}", object: "Job metallb-system/fairlead-ipvs-release", want: []string{"helm.sh/hook: pre-delete", "- --release"}},
 		"IPVS under another name":        {values: "{fullnameOverride: lb, ipvs: {enabled: true}}", object: "ValidatingAdmissionPolicy fairlead-ipvs", want: []string{"system:serviceaccount:metallb-system:lb-ipvs"}},
+		"a pool":                         {values: "pools: {first: {addresses: [192.0.2.0/28]}}", object: "Secret metallb-system/fairlead-configure", want: []string{"apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata:\n  name: first\n  namespace: metallb-system\nspec:\n  addresses:\n  - 192.0.2.0/28"}},
+		"an advertisement of all pools":  {values: "l2Advertisements: {all: {}}", object: "Secret metallb-system/fairlead-configure", want: []string{"kind: L2Advertisement\nmetadata:\n  name: all\n  namespace: metallb-system\nspec: {}"}},
+		"the same, with nothing behind":  {values: "l2Advertisements: {all: }", object: "Secret metallb-system/fairlead-configure", want: []string{`spec: {}`}},
+		"a peer":                         {values: "peers: {tor: {myASN: 64512, peerASN: 64513, peerAddress: 192.0.2.1}}", object: "Secret metallb-system/fairlead-configure", want: []string{"apiVersion: metallb.io/v1beta2\nkind: BGPPeer"}},
+		"what configures":                {values: "{image: {tag: v7}, pools: {first: {addresses: [192.0.2.0/28]}}}", object: "Job metallb-system/fairlead-configure", want: []string{"image: ghcr.io/fairlead-lb/fairlead:v7", "- configure", "secretName: fairlead-configure", "helm.sh/hook: post-install,post-upgrade,post-rollback"}},
+		"nothing to configure":           {values: "pools: {}", object: speaker, without: "Job metallb-system/fairlead-configure"},
+		"configured without roles":       {values: "{rbac: {create: false}, communities: {c: {communities: []}}}", object: "ServiceAccount metallb-system/fairlead-configure", without: "Role metallb-system/fairlead-configure"},
+		"helm test":                      {values: "loadBalancerClass: c/d", object: "Pod metallb-system/fairlead-test", want: []string{"- status", "value: c/d", "helm.sh/hook: test"}},
+		"what may reach the API server":  {values: "networkpolicies: {enabled: true, defaultDeny: true, apiPort: 443}", object: "NetworkPolicy metallb-system/fairlead-once", want: []string{"port: 443", "app.kubernetes.io/component: once"}},
 		"FRR of MetalLB that is off":     {values: "{frrk8s: {enabled: false, external: false}, speaker: {frr: {enabled: false, metricsPort: 9121}, reloader: {resources: {}}}, frr-k8s: {}}", object: speaker},
 		"as a chart's dependency it has": {values: "global: {x: y}", object: speaker},
 	} {
@@ -126,6 +145,10 @@ func TestRefusedValues(t *testing.T) {
 		"FRR beside the speaker": {"speaker: {frr: {enabled: true}}", "Fairlead speaks BGP and BFD itself"},
 		"MetalLB's image":        {"speaker: {image: {repository: quay.io/metallb/speaker}}", "leave the image out"},
 		"without members":        {"speaker: {memberlist: {enabled: false}}", "memberlist"},
+		"a pool's name":          {"pools: {First_Pool: {}}", "First_Pool"},
+		"a pool that is a list":  {"pools: [{name: first}]", "pools"},
+		"a pool without fields":  {"pools: {first: [192.0.2.0/28]}", "first"},
+		"no token to scrape by":  {"prometheus: {secureMetrics: {enabled: true}, podMonitor: {enabled: true}}", "prometheus.secureMetrics.tokenSecret"},
 		"scraped twice":          {"prometheus: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}}", "choose one"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,21 +160,29 @@ func TestRefusedValues(t *testing.T) {
 	}
 }
 
-// TestEveryArgumentOfTheChartIsAFlag asks the binary itself.
-func TestEveryArgumentOfTheChartIsAFlag(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "fairlead")
-	build := exec.Command("go", "build", "-o", binary, "./cmd/fairlead")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+// TestEveryFlagHasItsPlace asks the binary itself: every argument that the chart can give is a flag, and every flag is set by a
+// value, by what the pod says of itself, or only by extraArgs, which is decided here.
+func TestEveryFlagHasItsPlace(t *testing.T) {
+	help := helper(t)
 	all := render(t, values(t, `
 loadBalancerClass: c/d
-prometheus: {metricsPort: 9120}
-controller: {logLevel: debug, logFormat: json, protectPools: refuse, orphanGrace: 1h, serviceNodePortRange: 20000-22767}
-speaker: {logLevel: debug, logFormat: json, memberlist: {mlBindPort: 7777}, excludeInterfaces: {patterns: [^a]}}
-ipvs: {enabled: true, clusterCIDRs: [10.0.0.0/8], scheduler: mh, logLevel: debug, logFormat: json}`))
-	for _, key := range []string{"Deployment metallb-system/fairlead-controller", "DaemonSet metallb-system/fairlead-speaker", "DaemonSet metallb-system/fairlead-ipvs"} {
+prometheus: {metricsPort: 9120, secureMetrics: {enabled: true}}
+controller: {logLevel: debug, logFormat: json, protectPools: refuse, orphanGrace: 1h, serviceNodePortRange: 20000-22767, statusPage: {enabled: true, tlsSecret: s}, extraArgs: [--status-writers=4]}
+speaker:
+  {logLevel: debug, logFormat: json, memberlist: {mlBindPort: 7777, mlBindAddrOverride: 192.0.2.1, heartbeatPort: 7778}, excludeInterfaces: {patterns: [^a]},
+  drainSeconds: 9, drainCordoned: true, dropUnserved: true, ignoreExcludeLB: true, failbackAfter: 2m, extraArgs: [--gratuitous-rate=9]}
+ipvs: {enabled: true, clusterCIDRs: [10.0.0.0/8], scheduler: mh, allServices: true, logLevel: debug, logFormat: json, extraArgs: [--answer-ping=false]}`))
+	for role, c := range map[string]struct {
+		object, pod string
+		extra       string // flags that extraArgs alone sets
+	}{
+		"controller": {"Deployment metallb-system/fairlead-controller", "namespace pod-name pod-uid kubeconfig",
+			"health-probe-bind-address kube-api-burst kube-api-qps leader-elect status-writers webhook-bind-address"},
+		"speaker": {"DaemonSet metallb-system/fairlead-speaker", "namespace pod-name pod-uid kubeconfig node-name",
+			"bgp-status-limit gratuitous-rate gratuitous-refresh kube-api-burst kube-api-qps router-id"},
+		"ipvs": {"DaemonSet metallb-system/fairlead-ipvs", "namespace pod-name pod-uid kubeconfig node-name",
+			"answer-ping cleanup drain-time kube-api-burst kube-api-qps metrics-bind-address release state-dir"},
+	} {
 		var pods struct {
 			Spec struct {
 				Template struct {
@@ -159,15 +190,28 @@ ipvs: {enabled: true, clusterCIDRs: [10.0.0.0/8], scheduler: mh, logLevel: debug
 				}
 			}
 		}
-		if err := yaml.Unmarshal([]byte(text(t, all[key])), &pods); err != nil {
+		if err := yaml.Unmarshal([]byte(text(t, all[c.object])), &pods); err != nil {
 			t.Fatal(err)
 		}
 		args := pods.Spec.Template.Spec.Containers[0].Args
-		if len(args) < 6 {
-			t.Fatalf("%s: only the arguments %v", key, args)
-		}
-		if out, err := exec.Command(binary, append(args, "--help")...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(product(t), append(args, "--help")...).CombinedOutput(); err != nil {
 			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+		place := map[string]bool{"help": true}
+		for _, name := range strings.Fields(c.pod + " " + c.extra) {
+			place[name] = true
+			if !hasFlag(help(role), "--"+name) {
+				t.Errorf("fairlead %s has no flag --%s, which this test names", role, name)
+			}
+		}
+		for _, a := range args[1:] {
+			name, _, _ := strings.Cut(strings.TrimPrefix(a, "--"), "=")
+			place[name] = true
+		}
+		for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`).FindAllStringSubmatch(help(role), -1) {
+			if !place[m[1]] {
+				t.Errorf("fairlead %s --%s: no value of the chart sets it; add one, or name it here as one of extraArgs", role, m[1])
+			}
 		}
 	}
 }

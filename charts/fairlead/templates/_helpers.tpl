@@ -62,6 +62,7 @@ labels:
 {{- $annotations := $v.podAnnotations }}
 {{- if $root.Values.prometheus.scrapeAnnotations }}
 {{- $annotations = merge (dict "prometheus.io/scrape" "true" "prometheus.io/port" (ternary "7950" (toString $root.Values.prometheus.metricsPort) (eq $role "ipvs"))) $annotations }}
+{{- if $root.Values.prometheus.secureMetrics.enabled }}{{ $_ := set $annotations "prometheus.io/scheme" "https" }}{{ end }}
 {{- end }}
 {{- with $annotations }}
 annotations:
@@ -120,4 +121,40 @@ readinessProbe:
 {{- if ne .logFormat "text" }}
 - --log-format={{ .logFormat }}
 {{- end }}
+{{- end }}
+
+{{/* A pod that does one thing and ends, as somebody without any rights on its node. */}}
+{{- define "fairlead.onePod" -}}
+restartPolicy: Never
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+nodeSelector: {kubernetes.io/os: linux}
+tolerations:
+  {{- include "fairlead.controlPlaneTolerations" . | nindent 2 }}
+securityContext: {runAsNonRoot: true, runAsUser: 65534, runAsGroup: 65534, seccompProfile: {type: RuntimeDefault}}
+{{- end }}
+
+{{/* The labels of such a pod. */}}
+{{- define "fairlead.onePodLabels" -}}
+app.kubernetes.io/name: fairlead
+app.kubernetes.io/component: once
+{{- end }}
+
+{{/* Its container: (list $ values of the role whose image it is). */}}
+{{- define "fairlead.oneContainer" -}}
+{{- $root := index . 0 }}{{ $v := index . 1 -}}
+image: {{ include "fairlead.image" . }}
+imagePullPolicy: {{ $v.image.pullPolicy | default $root.Values.image.pullPolicy }}
+terminationMessagePolicy: FallbackToLogsOnError
+env:
+  - {name: FAIRLEAD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  {{- with $root.Values.loadBalancerClass }}
+  - {name: FAIRLEAD_LB_CLASS, value: {{ . | quote }}}
+  {{- end }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
 {{- end }}

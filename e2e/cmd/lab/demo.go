@@ -44,8 +44,13 @@ network namespace on this machine, and Fairlead on it. It takes about half a min
 Nothing outside these namespaces is touched and everything is removed at the end; Ctrl-C ends it at any time.
 `
 
-func (d *demo) run(ctx context.Context) (err error) {
-	options := cluster.Options{Log: d.out}
+// run tells the story of make demo.
+func (d *demo) run(ctx context.Context) error {
+	return d.tell(ctx, cluster.Options{Log: d.out}, introduction, d.install, d.expose, d.announce, d.takeOver)
+}
+
+// tell brings a cluster up, tells the chapters on it, and takes it down.
+func (d *demo) tell(ctx context.Context, options cluster.Options, introduction string, chapters ...func(context.Context) error) (err error) {
 	if err := options.Check(); err != nil {
 		return err
 	}
@@ -55,7 +60,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	fmt.Fprintf(d.out, introduction, bins.Version, os.TempDir())
 	begin := time.Now()
-	d.title("A cluster of three nodes")
+	d.title("A cluster")
 	if d.c, err = cluster.Start(ctx, options); err != nil {
 		return err
 	}
@@ -72,7 +77,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 	}()
 	d.say("Up after %.1f s.", time.Since(begin).Seconds())
-	for _, chapter := range []func(context.Context) error{d.install, d.expose, d.announce, d.takeOver} {
+	for _, chapter := range chapters {
 		if err := chapter(ctx); err != nil {
 			return err
 		}
@@ -118,6 +123,15 @@ func (d *demo) expose(ctx context.Context) error {
 	if err := d.kubectl(ctx, "apply", "-f", "config/samples/first-pool.yaml"); err != nil {
 		return err
 	}
+	if err := d.assigned(ctx); err != nil {
+		return err
+	}
+	d.say("The address was there %.1f s after the pool was applied. And it says why:", time.Since(start).Seconds())
+	return d.kubectl(ctx, "events", "--for", "service/huazi")
+}
+
+// assigned waits for the Service's address and shows it.
+func (d *demo) assigned(ctx context.Context) error {
 	err := d.await(ctx, "huazi gets an address", func() (err error) {
 		d.vip, err = d.externalIP(ctx)
 		return err
@@ -125,11 +139,7 @@ func (d *demo) expose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.kubectl(ctx, "get", "svc", "huazi"); err != nil {
-		return err
-	}
-	d.say("The address was there %.1f s after the pool was applied. And it says why:", time.Since(start).Seconds())
-	return d.kubectl(ctx, "events", "--for", "service/huazi")
+	return d.kubectl(ctx, "get", "svc", "huazi")
 }
 
 // announce shows who answers for the address, and that it serves.
@@ -217,7 +227,7 @@ func (d *demo) takeOver(ctx context.Context) error {
 	if _, err := d.outside(ctx, "ip", "neigh", "show", d.vip.String()); err != nil {
 		return err
 	}
-	d.say("%d of %d requests were answered; the longest time without an answer was %.2f s.", report.Answered, report.Asked, report.Gap.Seconds())
+	d.report(report)
 	return nil
 }
 

@@ -86,17 +86,22 @@ func command() *cobra.Command {
 }
 
 func demoCommand() *cobra.Command {
-	var keep bool
+	var keep, kubelets bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show a Service of type LoadBalancer getting an address that survives the death of a node; needs root",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &demo{out: cmd.OutOrStdout(), keep: keep}
+			if kubelets {
+				return d.runKubelets(cmd.Context())
+			}
 			return d.run(cmd.Context())
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the cluster running at the end, until Ctrl-C")
+	cmd.Flags().BoolVar(&kubelets, "kubelets", false, "on real nodes, with the chart as a user installs it; needs make e2e-artifacts")
+	cmd.MarkFlagsMutuallyExclusive("keep", "kubelets")
 	return cmd
 }
 
