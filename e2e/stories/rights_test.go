@@ -5,7 +5,6 @@ package stories
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,11 +31,6 @@ var unseen = map[string]string{
 	"fairlead-ipvs may update leases.coordination.k8s.io in metallb-system": "the same",
 	"fairlead-metrics-reader may get /metrics":                              "it is used at the roles' own doors, which ask the API server about it: TestDoors",
 	"fairlead-viewer may get /fairlead/status":                              "the same",
-}
-
-// everyStory says whether the stories were not chosen by a flag.
-func everyStory() bool {
-	return flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
 }
 
 // audit compares config/rbac with what was asked for in all stories: nothing was refused, and where every story was told,
