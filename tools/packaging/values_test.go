@@ -46,7 +46,7 @@ func TestValues(t *testing.T) {
 		"one replica, no budget":         {values: "controller: {replicas: 1, podDisruptionBudget: {enabled: false}}", object: controller, want: []string{"replicas: 1"}, without: "PodDisruptionBudget metallb-system/fairlead-controller"},
 		"log levels of MetalLB":          {values: "controller: {logLevel: all}", object: controller, want: []string{"- --log-level=debug"}},
 		"log as JSON":                    {values: "speaker: {logFormat: json, logLevel: none}", object: speaker, want: []string{"- --log-format=json", "- --log-level=error"}},
-		"the API server's node ports":  {values: "controller: {serviceNodePortRange: 20000-22767}", object: controller, want: []string{"- --service-node-port-range=20000-22767"}},
+		"the API server's node ports":    {values: "controller: {serviceNodePortRange: 20000-22767}", object: controller, want: []string{"- --service-node-port-range=20000-22767"}},
 		"protection and grace":           {values: "controller: {protectPools: refuse, orphanGrace: 1h}", object: controller, want: []string{"- --protect-pools=refuse", "- --orphan-grace=1h"}},
 		"more arguments":                 {values: "controller: {extraArgs: [--status-writers=4]}", object: controller, want: []string{"- --status-writers=4"}},
 		"not on the control plane":       {values: "speaker: {tolerateMaster: false}", object: speaker, no: []string{"tolerations:"}},
