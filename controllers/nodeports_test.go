@@ -65,6 +65,7 @@ func (b *bench) change(name string, f func(*corev1.Service)) {
 // mind in vain, then for good, and asks for nothing any more. In between nothing is written.
 func TestNodePorts(t *testing.T) {
 	b := newBench(t, portRange("games", "33000-33999"), inner("web", "http=33333"), inner("other", "http=33334"), inner("plain", ""))
+	b.Writers = 1
 	var writes []string
 	b.patch = func(_ client.Client, name string) { writes = append(writes, name) }
 	const assigned, by = `assigned http=33333 from NodePortRange "games"`, ` from NodePortRange "games"`
@@ -151,6 +152,7 @@ func TestNodePortsOfALoadBalancer(t *testing.T) {
 		s.Spec.Ports = []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}
 	})
 	b := newBench(t, portRange("games", "33000-33999"), s)
+	b.Writers = 1
 	writes := 0
 	b.patch = func(client.Client, string) { writes++ }
 	if err := b.pass(); err != nil {
