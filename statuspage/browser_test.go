@@ -14,10 +14,7 @@ import (
 // TestInABrowser opens the pages in a headless Chromium, with and without the script, light and dark, wide and narrow, and
 // keeps what it looks like in $SCREENSHOTS, if that is set.
 func TestInABrowser(t *testing.T) {
-	browser, err := exec.LookPath("chromium-headless-shell")
-	if err != nil {
-		t.Fatal("this test needs a browser: apt-get install chromium-headless-shell")
-	}
+	browser := chromium(t)
 	server := httptest.NewServer(started(t, sample(300), nil))
 	defer server.Close()
 	run := func(t *testing.T, args ...string) string {

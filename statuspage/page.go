@@ -38,6 +38,7 @@ type Page struct {
 	now      atomic.Pointer[snapshot]
 	failed   atomic.Pointer[string] // why there is no snapshot yet; nil: it is being made
 	wanted   chan struct{}          // of one: somebody looks
+	began    time.Time
 	reviewer tokens.Reviewer
 	pages    *template.Template
 	handler  http.Handler
@@ -55,7 +56,7 @@ func (p *Page) Start() error {
 	if err != nil {
 		return err
 	}
-	p.wanted = make(chan struct{}, 1)
+	p.wanted, p.began = make(chan struct{}, 1), p.Now()
 	p.reviewer = tokens.Reviewer{Ask: p.Review, Now: func() time.Time { return p.Now() }}
 	looks := http.NewServeMux()
 	looks.HandleFunc("GET /{$}", p.overview)
@@ -134,6 +135,9 @@ func cached(next http.Handler) http.Handler {
 	})
 }
 
+// patience is how long the first reading may take until people are told where to look.
+const patience = 10 * time.Second
+
 // frame is what every page has.
 type frame struct {
 	Title   string
@@ -151,8 +155,11 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, name, title, at stri
 	if now == nil {
 		w.Header().Set("Refresh", "1")
 		f := frame{Title: "Reading the cluster", Version: p.Version}
-		if why := p.failed.Load(); why != nil {
+		switch why := p.failed.Load(); {
+		case why != nil:
 			f.Body = *why
+		case p.Now().Sub(p.began) > patience:
+			f.Body = "the controller's log says what it waits for; it needs the rights of config/rbac/status.yaml"
 		}
 		p.render(w, http.StatusServiceUnavailable, "wait", f)
 		return

@@ -203,6 +203,11 @@ func TestFailure(t *testing.T) {
 		}
 		p.refresh(t.Context(), &History{})
 	}
+	p.failed.Store(nil)
+	p.began = at.Add(-time.Minute)
+	if w := ask(p, "GET", "/"); !strings.Contains(w.Body.String(), "it needs the rights of config/rbac/status.yaml") {
+		t.Error(w.Body)
+	}
 }
 
 // TestHistory: it covers all the time since the start in a bounded number of points, however long that is.
@@ -255,10 +260,10 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// BenchmarkFirstView is the first page, and the table, at 10,000 Services.
+// BenchmarkFirstView is the first page, the table, and explanations, at 10,000 Services.
 func BenchmarkFirstView(b *testing.B) {
 	p := started(b, sample(10_000), nil)
-	for name, path := range map[string]string{"overview": "/", "services": "/services", "sorted": "/services?sort=-address&q=service"} {
+	for name, path := range map[string]string{"overview": "/", "services": "/services", "sorted": "/services?sort=-address&q=service", "service": "/services/team-0/service-00000", "pool": "/pools/public", "node": "/nodes/worker-1"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				if w := ask(p, "GET", path); w.Code != 200 {
