@@ -52,6 +52,7 @@ func TestUnused(t *testing.T) {
 		"another namespace":         {event("a", "get", "x.io", "things", "", "m", "t"), nil},
 		"the narrower of two":       {event("a", "list", "x.io", "things", "", "ns", ""), []string{"narrow may list things.x.io in ns"}},
 		"only the wider allows it":  {event("a", "list", "x.io", "things", "", "", ""), []string{"wide may list things.x.io"}},
+		"a watch wants the list":    {event("b", "watch", "x.io", "things", "", "", ""), []string{"wide may list things.x.io", "wide may watch things.x.io"}},
 		"who has no narrower one":   {event("b", "list", "x.io", "things", "", "ns", ""), []string{"wide may list things.x.io"}},
 		"a subresource":             {event("a", "patch", "x.io", "things", "status", "ns", "t"), []string{"narrow may patch things.x.io/status in ns"}},
 		"a subresource of the core": {event("a", "list", "", "services", "status", "", ""), []string{"wide may list services/status"}},

@@ -48,7 +48,7 @@ func TestConfigureWaitsForTheWebhooks(t *testing.T) {
 	configure(1, "ends before it starts") // without a cluster
 	s.apply(onePool("mine", "172.25.254.80-172.25.254.89"))
 	give(onePool("first", "172.25.254.50-172.25.254.59") + "---" + onePool("third", "172.25.254.85-172.25.254.86") + advertised)
-	configure(1, "admission webhook", `overlaps the older pool \\\"mine\\\"`)
+	configure(1, "admission webhook", `overlaps the older pool "mine"`)
 	give(onePool("second", "172.25.254.60-172.25.254.69"))
 	configure(1, "is in use, and deleting it would disturb running Services: Service default/huazi", "deleted kind=L2Advertisement name=all")
 	give(onePool("first", "172.25.254.50-172.25.254.59"))

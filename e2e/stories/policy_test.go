@@ -22,7 +22,7 @@ func TestPoliciesAndReservations(t *testing.T) {
 		return out
 	}
 	s.Cleanup(func() {
-		_, err := lab.Kubectl(context.Background(), "", "delete", "addresspolicies,addressreservations", "--all", "-n", cluster.FairleadNamespace)
+		_, err := lab.Kubectl(context.Background(), "", "delete", "addresspolicies,addressreservations,nodeportranges", "--all", "-n", cluster.FairleadNamespace)
 		s.must(err)
 	})
 	s.apply(onePool("first-pool", "172.25.254.50-172.25.254.59") + `---
@@ -35,7 +35,13 @@ apiVersion: fairlead.io/v1alpha1
 kind: AddressReservation
 metadata: {name: held, namespace: metallb-system}
 spec: {address: 172.25.254.51, service: {namespace: default, name: later}}
+---
+apiVersion: fairlead.io/v1alpha1
+kind: NodePortRange
+metadata: {name: ports, namespace: metallb-system}
+spec: {ports: ["33000-33009"]}
 `)
+	kubectl("wait", "--for=condition=Ready", "nodeportrange/ports", "--timeout=20s")
 	kubectl("wait", "--for=condition=Ready", "addresspolicy/keep", "--timeout=20s")
 	kubectl("wait", "--for=jsonpath={.status.address}=172.25.254.51", "addressreservation/held", "--timeout=20s")
 	s.apply(service("first", ""))

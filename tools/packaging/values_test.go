@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -131,6 +133,17 @@ func holds(text, lines string) bool {
 		}
 	}
 	return false
+}
+
+// TestTheValuesOfTheInstallationRender: the file that make test-install installs with.
+func TestTheValuesOfTheInstallationRender(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join(root, "e2e", "install", "testdata", "every.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := render(t, values(t, string(file))); all["Job metallb-system/fairlead-configure"] == nil || all["ServiceMonitor metallb-system/fairlead-speaker"] == nil {
+		t.Error("they ask for less than they did")
+	}
 }
 
 // TestRefusedValues: a misspelt value is an error, and so is one that would mean something else than it says.
