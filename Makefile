@@ -16,7 +16,6 @@ help: ## List the targets
 # grpcnotrace: gRPC, which GoBGP brings, then needs no templates, and the linker can leave out what nothing calls.
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
-
 manifests chart image: ## Write dist/: one file to kubectl apply; the Helm chart; the image for two architectures
 	go run -C tools/packaging . -version $(VERSION) -out $(CURDIR)/dist $@
 
@@ -25,43 +24,33 @@ setup: ## Install missing Debian packages, build missing Kubernetes binaries (ab
 	@bin/lab binaries
 
 test: setup build test-unit test-packaging fuzz test-envtest test-vm test-netns test-e2e ## Run every test; the last two tiers need root
-
 test-unit: ## Run the pure tests: no root, no cluster, no set-up
 	go test -race ./...
-
 test-packaging: ## Test the chart, the manifests and the image
 	go test -C tools/packaging -timeout 30m ./...
-
 test-envtest: setup ## Test the controllers against a real API server
 	KUBEBUILDER_ASSETS="$$(bin/lab assets)" go test -race -count=1 -tags envtest ./controllers/...
-
 test-browser: ## Test the status page in a headless Chromium (Debian's chromium-headless-shell)
 	go test -count=1 -tags browser -run Browser ./statuspage
-
 test-netns: setup ## Test the edges against the kernel, in network namespaces (root)
 	$(AS_ROOT) -race -tags netns ./speaker/...
 	$(AS_ROOT) -tags netns ./speaker/bgp # the races of GoBGP's own are told in the tests
-
 test-vm: setup ## Test against a kernel with IPVS and VRF, each package in a virtual machine of its own
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm ./e2e/machine ./ipvs ./ipvs/kernel
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm -run VRF ./speaker/bgp ./speaker/bfd
-
 e2e-artifacts: setup ## Build what the cluster with kubelets runs, kubelet and containerd too (6 minutes more the first time)
 	@bin/lab binaries --kubelets
 	@bin/lab artifacts
 
 test-install: build e2e-artifacts ## Install with Helm and with kubectl in a cluster of real kubelets (root)
 	$(AS_ROOT) -tags install -timeout 20m ./e2e/install
-
 test-e2e: setup build ## Test users' stories in a cluster in network namespaces (root)
 	$(AS_ROOT) -tags e2e -timeout 20m -p 1 ./e2e/...
 
 fuzz: ## Fuzz what parses bytes from the wire or text from users, each target for $(FUZZ)
 	@set -e; for f in $(FUZZED); do go test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x ./$${f%/*}; done
-
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
 	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/bgp ./speaker/peering ./speaker/bfd
-
 soak: setup build e2e-artifacts ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
 	CGO_ENABLED=0 go test -exec "$(CURDIR)/bin/lab machine --file kube-proxy=$$(bin/lab assets)/kube-proxy" -count=1 -tags vm,soak ./ipvs
@@ -69,18 +58,18 @@ soak: setup build e2e-artifacts ## The long versions of the tests (root)
 
 demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C
 	@$(ROOT) bin/lab demo $(if $(filter demo-keep,$@),--keep)
-
 demo-cluster: build e2e-artifacts ## The same on real nodes with kubelets, installed by Helm as a user would (root)
 	@$(ROOT) bin/lab demo --kubelets
 
-lint: ## go vet and staticcheck, with all build tags
+lint: ## go vet, staticcheck and three small linters, with all build tags
 	go vet -tags $(TAGS) ./...
 	go tool -modfile=tools/go.mod staticcheck -tags $(TAGS) ./...
+	GOFLAGS=-tags=$(TAGS) go tool -modfile=tools/go.mod go-errorlint ./...
+	GOFLAGS=-tags=$(TAGS) go tool -modfile=tools/go.mod exhaustive -explicit-exhaustive-switch ./...
+	go tool -modfile=tools/go.mod gochecknoinits ./...
 	cd tools/packaging && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
-
 generate: ## Write deepcopy functions and CRDs anew
 	hack/generate.sh
-
 verify: generate ## Fail if a generated file or go.mod is stale
 	go mod tidy -diff
 	go test -C tools/packaging -run 'AreOne|README' .

@@ -4,6 +4,7 @@ package ipvs
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -255,7 +256,7 @@ func (l *lab) silent(h *host, network, to, from string) {
 	if err == nil {
 		l.t.Fatalf("%s asks %s by %s, and %s answers", h.name, to, network, f.pod)
 	}
-	if e, ok := err.(net.Error); !ok || !e.Timeout() {
+	if e := net.Error(nil); !errors.As(err, &e) || !e.Timeout() {
 		l.t.Fatalf("%s asks %s by %s: %v, want no answer at all", h.name, to, network, err)
 	}
 }

@@ -4,6 +4,7 @@ package lint
 // are not run: policy.Compile says the same of every one of them, and a test sees to it that it does.
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -100,7 +101,7 @@ func (c *checker) validate(d *document, s *spec.Schema) {
 	for _, err := range validate.NewSchemaValidator(s, nil, "", strfmt.Default).Validate(value).Errors {
 		d.broken = true
 		path, text := "", err.Error()
-		if v, ok := err.(*openapierrors.Validation); ok {
+		if v := (*openapierrors.Validation)(nil); errors.As(err, &v) {
 			path = v.Name
 			text = strings.TrimPrefix(strings.Replace(text, v.Name+" in body ", "", 1), v.Name+" ")
 		}

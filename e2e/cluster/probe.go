@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -71,7 +72,7 @@ func (p *Probe) ask(ctx context.Context) {
 	body, err := p.host.HTTPGet(ctx, p.url)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if context.Cause(ctx) == context.Canceled {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return // the end of the probe is no failure
 	}
 	p.asked++

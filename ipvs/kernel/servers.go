@@ -135,6 +135,7 @@ func (k *IPVS) Reals(f plan.Frontend) ([]Real, error) {
 func (k *IPVS) Do(c Change) error {
 	s, d := service(c.Frontend, c.Settings), destination(c.Real)
 	var err error
+	//exhaustive:enforce
 	switch c.Verb {
 	case AddServer:
 		err = k.client.CreateService(s)

@@ -5,6 +5,7 @@ package bgp
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -299,7 +300,7 @@ func FuzzMessage(f *testing.F) {
 		for {
 			m, err := readMessage(in, make([]byte, maxLength))
 			if err != nil {
-				if m == nil && err == io.EOF && in.Len() > 0 {
+				if m == nil && errors.Is(err, io.EOF) && in.Len() > 0 {
 					t.Fatal("the end came too soon")
 				}
 				return

@@ -89,6 +89,7 @@ func (j *judge) hear(node string, now signal, since time.Time) (back bool, tell 
 		return false, nil
 	}
 	before := d.signal
+	//exhaustive:enforce
 	switch now {
 	case hears:
 		back = d.lost
