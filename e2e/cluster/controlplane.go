@@ -105,7 +105,9 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--max-requests-inflight=3000", "--max-mutating-requests-inflight=1500",
 		"--profiling=false",
 	}
-	if !c.options.Kubelets {
+	if c.options.Kubelets {
+		argv = append(argv, "--kubelet-preferred-address-types=InternalIP") // nobody resolves the nodes' names; kubectl logs needs it
+	} else {
 		argv = append(argv, "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
 	}
 	if c.options.Audit {
