@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 	"github.com/fairlead-lb/fairlead/e2e/kubebin"
+	"github.com/fairlead-lb/fairlead/e2e/rights"
 )
 
 const namespace = cluster.FairleadNamespace
@@ -399,6 +400,33 @@ func TestNodeThatDies(t *testing.T) {
 	u.kubectl("rollout", "status", "-n", namespace, "ds/fairlead-speaker", "--timeout=120s")
 	u.page("172.25.254.100")
 	u.announcer("of-values") // one
+}
+
+// TestTheChartGivesEveryRightThatIsNeeded: of all that Fairlead's ServiceAccounts have asked for so far nothing was refused: the
+// roles, the Job that applies the values, helm test.
+func TestTheChartGivesEveryRightThatIsNeeded(t *testing.T) {
+	log, err := os.Open(lab.AuditLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	requests, err := rights.Asked(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := map[string]bool{}
+	for r := range requests {
+		account, ours := strings.CutPrefix(r.User, "system:serviceaccount:"+namespace+":fairlead-")
+		who[account] = true
+		if ours && r.Refused {
+			t.Error(r)
+		}
+	}
+	for _, account := range []string{"controller", "speaker", "configure", "test"} {
+		if !who[account] {
+			t.Errorf("fairlead-%s has asked for nothing", account)
+		}
+	}
 }
 
 // TestUninstallKeepsTheConfiguration, and what was installed by helm may be installed by kubectl afterwards.

@@ -30,7 +30,7 @@ func run(m *testing.M) int {
 	ctrllog.SetLogger(logr.Discard()) // the client's errors come back to the tests
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	options := cluster.Options{Kubelets: true, Nodes: 2, Log: os.Stderr}
+	options := cluster.Options{Kubelets: true, Nodes: 2, Log: os.Stderr, Audit: true}
 	for _, name := range []string{"page.tar", "fairlead-e2e.oci.tar"} {
 		path, err := cluster.Artifact(name)
 		if err != nil {
