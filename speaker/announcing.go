@@ -14,8 +14,9 @@ import (
 )
 
 // linger is how long an address that moves to another live node is still answered for here at most, so that the new
-// announcer speaks before the old one stops. It ends when the new one is heard.
-const linger = 2 * time.Second
+// announcer speaks before the old one stops. It ends when the new one is heard, which may have been silent until now, for
+// three seconds after it heard this node last (see layer2.Conflict).
+const linger = 4 * time.Second
 
 // Layer2 is what the speaker needs of speaker/layer2.
 type Layer2 interface {

@@ -164,25 +164,25 @@ func TestWhatMovedToAnotherNodeIsAnsweredForAWhile(t *testing.T) {
 		w.mark()
 		w.at(1400 * ms)
 		w.mark() // another change makes the while no longer
-		w.at(2999 * ms)
+		w.at(4999 * ms)
 		if got := w.answeredFor(); got != ".50 .51" {
 			t.Fatalf("answers for %q while the other node takes over", got)
 		}
-		w.at(3000 * ms)
+		w.at(5000 * ms)
 		if got := w.answeredFor(); got != "" {
 			t.Fatalf("still answers for %q", got)
 		}
-		w.wantApplies(apply{0, ".50 .51", ""}, apply{time.Second, "", ".50 .51"}, apply{1400 * ms, "", ".50 .51"}, apply{3000 * ms, "", ""})
+		w.wantApplies(apply{0, ".50 .51", ""}, apply{time.Second, "", ".50 .51"}, apply{1400 * ms, "", ".50 .51"}, apply{5000 * ms, "", ""})
 
 		w.announcer("n1") // back, and away again: a new while begins
 		w.mark()
 		w.announcer("n2")
 		w.mark()
-		w.at(4999 * ms)
+		w.at(8999 * ms)
 		if got := w.answeredFor(); got != ".50 .51" {
 			t.Fatalf("answers for %q after it came back and went", got)
 		}
-		w.at(5 * time.Second)
+		w.at(9 * time.Second)
 		if got := w.answeredFor(); got != "" {
 			t.Fatalf("still answers for %q", got)
 		}
@@ -259,7 +259,7 @@ func TestALostNodeIsReplaced(t *testing.T) {
 		w.loses()
 		w.at(2500 * ms)
 		is(".50", "n2") // it is handed back: answered for until n2 is heard
-		w.at(5 * time.Second)
+		w.at(7 * time.Second)
 		is("", "n2")
 		w.loses("n2")
 		w.mu.Lock()

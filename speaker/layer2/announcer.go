@@ -114,7 +114,7 @@ func New(cfg Config) *Announcer {
 		random:    rand.Float64,
 	}
 	a.referee = newReferee(cfg, a.metrics, a.pulse, func() { mark(a.unsettled) })
-	a.shared = &shared{log: cfg.Log, pulse: a.pulse, heard: a.referee.heard}
+	a.shared = &shared{log: cfg.Log, pulse: a.pulse, heard: a.referee.heard, peer: cfg.Peer}
 	a.shared.own.Store(&map[macAddr]bool{})
 	a.shared.watched.Store(&map[netip.Addr]*atomic.Int64{})
 	return a

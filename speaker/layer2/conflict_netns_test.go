@@ -74,6 +74,30 @@ func TestASplitHasOneOwnerAndHeals(t *testing.T) {
 	one(higher, lower)
 }
 
+// The lower one is silent while it hears the higher one, which is then to hand over to it: that answers hosts, but no longer
+// the lower one, until that has spoken.
+func TestASilentSuccessorTakesOver(t *testing.T) {
+	w := newSegmentOfSpeakers(t)
+	lower, higher := w.newSpeaker(""), w.newSpeaker("")
+	higher.apply(vip4, vip6)
+	lower.apply(vip4, vip6)
+	netnstest.Eventually(t, limit, func() error {
+		return errors.Join(higher.checkAnnounced(vip4, vip6), lower.checkAnnounced())
+	})
+	var leaving []plan.Announcement
+	for _, a := range []netip.Addr{vip4, vip6} {
+		leaving = append(leaving, plan.Announcement{Address: a, Link: higher.link})
+	}
+	must(t, higher.ApplyLeaving(t.Context(), nil, leaving))
+	w.resolve(vip4, higher) // it does so, for hosts
+	w.resolve(vip6, higher)
+	netnstest.Eventually(t, limit, func() error { return lower.checkAnnounced(vip4, vip6) })
+	for _, a := range []netip.Addr{vip4, vip6} {
+		w.awaitNeighbor(a, lower, "REACHABLE", "STALE", "DELAY", "PROBE")
+		w.resolve(a, lower)
+	}
+}
+
 // The lower one comes later, so that it is the higher one that has to answer.
 func TestALateLowerSpeakerIsSilenced(t *testing.T) {
 	w := newSegmentOfSpeakers(t)

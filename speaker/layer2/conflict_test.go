@@ -271,6 +271,13 @@ func TestALeavingAddressIsAnsweredForUntilTheSuccessorIsHeard(t *testing.T) {
 		if len(b.network.take()) != 1 {
 			t.Error("it is not answered for")
 		}
+		probe := arpRequest(netip.IPv4Unspecified(), vip4)
+		copy(probe[6:], peerMAC[:])
+		copy(probe[22:], peerMAC[:])
+		b.hear(familyARP, probe)
+		if n := len(b.network.take()); n != 0 {
+			t.Errorf("the successor asks and is answered by %d frames: it would be silent for longer", n)
+		}
 		b.hear(familyARP, gratuitousARP(vip4, peerMAC)[0])
 		b.hear(familyARP, arpRequest(host4, vip4))
 		time.Sleep(10 * time.Second)

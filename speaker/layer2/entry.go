@@ -16,7 +16,7 @@ type entry struct {
 	responder *responder
 
 	asked   atomic.Int64 // when it was asked for last, on the announcer's clock in nanoseconds; 0: never
-	leaving atomic.Bool  // another speaker is about to take it over: requests are answered, and nothing else is said
+	leaving atomic.Bool  // another speaker is about to take it over: hosts are answered, speakers are not, and nothing else is said
 	silent  atomic.Bool  // another speaker has it: nothing is said, requests are not answered
 	gone    atomic.Bool  // it is not answered for any more
 	current atomic.Pointer[sending]

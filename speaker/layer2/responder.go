@@ -51,6 +51,7 @@ type shared struct {
 	log     *slog.Logger
 	pulse   *pulse
 	heard   chan<- heard
+	peer    func(mac [6]byte) (node string, ok bool)
 	own     atomic.Pointer[map[macAddr]bool]             // hardware addresses of the links that are answered on
 	watched atomic.Pointer[map[netip.Addr]*atomic.Int64] // see Watch
 	asked   func()                                       // an address of ours was asked for
@@ -137,6 +138,11 @@ func (r *responder) decide(in *received, ours targets, now int64) decision {
 	}
 	if d.reply != nil && ours[d.target].silent.Load() {
 		return ignore(reasonSilent)
+	}
+	if d.reply != nil && ours[d.target].leaving.Load() {
+		if _, ok := r.peer(macAddr(frame[6:12])); ok { // it may be the successor, silent as long as this one answers it
+			return ignore(reasonSilent)
+		}
 	}
 	return d
 }
