@@ -36,6 +36,8 @@ const (
 	rejoinInterval = 2 * time.Second
 	// publishTimeout bounds how long the telling of new facts is waited for; it goes on by itself.
 	publishTimeout = 200 * time.Millisecond
+	// askedFirst is how many peers are asked to join before all others are.
+	askedFirst = 3
 	// joinsAtOnce bounds how many peers are asked to join at the same time.
 	joinsAtOnce = 64
 	// confirmAtOnce is how many members are asked at the same time whether they hear this one.
@@ -256,20 +258,46 @@ func (m *Members) listConfig() *memberlist.Config {
 	return c
 }
 
-// join asks every peer that is not seen alive to join, all at the same time: one that does not answer, such as a node
-// without power, takes as long as tcpTimeout.
+// join asks the peers that are not seen alive to join: a few first, since one that answers tells of all that it knows, and
+// then those that are still not seen, all at the same time: one that does not answer, such as a node without power, takes
+// as long as tcpTimeout.
 func (m *Members) join(list *memberlist.Memberlist) {
-	alive := m.Alive()
+	missing := m.missing(list)
+	m.ask(list, missing[:min(len(missing), askedFirst)])
+	if len(missing) > askedFirst {
+		m.ask(list, m.missing(list))
+	}
+}
+
+// peer is a node that may be a member.
+type peer struct {
+	node    string
+	address netip.Addr
+}
+
+// missing returns the peers that are not seen alive, in any order.
+func (m *Members) missing(list *memberlist.Memberlist) (out []peer) {
+	alive := map[string]bool{m.config.Node: true}
+	for _, n := range list.Members() {
+		alive[n.Name] = true
+	}
+	for node, address := range m.config.Peers() {
+		if !alive[node] {
+			out = append(out, peer{node, address})
+		}
+	}
+	return out
+}
+
+// ask asks peers to join, at the same time, and returns when each has answered or taken too long.
+func (m *Members) ask(list *memberlist.Memberlist, peers []peer) {
 	var g errgroup.Group
 	g.SetLimit(joinsAtOnce)
-	for node, address := range m.config.Peers() {
-		if node == m.config.Node || slices.ContainsFunc(alive, func(x plan.Member) bool { return x.Node == node }) {
-			continue
-		}
-		peer := m.endpoint(address)
+	for _, p := range peers {
+		at := m.endpoint(p.address)
 		g.Go(func() error {
-			if _, err := list.Join([]string{peer}); err != nil {
-				m.config.Log.Debug("no speaker answers", "node", node, "address", peer, "error", err)
+			if _, err := list.Join([]string{at}); err != nil {
+				m.config.Log.Debug("no speaker answers", "node", p.node, "address", at, "error", err)
 			}
 			return nil
 		})

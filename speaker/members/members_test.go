@@ -222,13 +222,7 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 	half := map[string]bool{"a": true, "b": true}
 	split := func(m *Members) {
 		m.transport = func() memberlist.Transport {
-			lib, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-				BindAddrs: []string{m.config.Address.String()}, BindPort: int(c.port), Logger: slog.NewLogLogger(slog.DiscardHandler, 0),
-			})
-			if err != nil {
-				t.Error(err)
-				return nil
-			}
+			lib := libraryTransport(m)
 			return &cutTransport{lib, func(to string) bool {
 				for node, address := range c.peers {
 					if strings.HasPrefix(to, address.String()+":") {
@@ -259,6 +253,17 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 	everyone()
 }
 
+// libraryTransport is what the library itself would use.
+func libraryTransport(m *Members) *memberlist.NetTransport {
+	lib, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+		BindAddrs: []string{m.config.Address.String()}, BindPort: int(m.config.Port), Logger: slog.NewLogLogger(slog.DiscardHandler, 0),
+	})
+	if err != nil {
+		panic(err) // not in the test's goroutine
+	}
+	return lib
+}
+
 // cutTransport loses what is sent to some addresses.
 type cutTransport struct {
 	*memberlist.NetTransport
@@ -276,6 +281,42 @@ func (c *cutTransport) DialAddressTimeout(to memberlist.Address, timeout time.Du
 	if c.lost(to.Addr) {
 		return nil, errors.New("cut")
 	}
+	return c.NetTransport.DialAddressTimeout(to, timeout)
+}
+
+// TestFewAreAskedToJoin: each answers with all that it knows, so that a few are enough where all live.
+func TestFewAreAskedToJoin(t *testing.T) {
+	var nodes []string
+	for i := range 12 {
+		nodes = append(nodes, string(rune('a'+i)))
+	}
+	c := newCluster(t, nodes...)
+	for _, node := range nodes[:11] {
+		c.start(node).awaitReady()
+	}
+	var dialed atomic.Int64
+	last := c.start(nodes[11], func(m *Members) {
+		m.transport = func() memberlist.Transport {
+			return &countingTransport{libraryTransport(m), &dialed}
+		}
+	})
+	last.awaitReady()
+	if got := names(last.Alive()); !slices.Equal(got, nodes) {
+		t.Fatalf("ready, but sees %v", got)
+	}
+	if n := dialed.Load(); n > 2*askedFirst { // a connection more may be a probe's that was not answered in time
+		t.Errorf("it opened %d connections, want about %d", n, askedFirst)
+	}
+}
+
+// countingTransport counts the connections that it opens.
+type countingTransport struct {
+	*memberlist.NetTransport
+	dialed *atomic.Int64
+}
+
+func (c *countingTransport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	c.dialed.Add(1)
 	return c.NetTransport.DialAddressTimeout(to, timeout)
 }
 
