@@ -161,7 +161,7 @@ func (g *Guard) watch(ctx context.Context, work *errgroup.Group) error {
 // hold makes the sessions with the companions those that run. One that cannot run is only slower to be noticed.
 func (g *Guard) hold(ctx context.Context, all []plan.Companion) {
 	var sessions []bfd.Session
-	for _, c := range all {
+	for _, c := range closest(g.cfg.Node, all) {
 		if c.Address.Is4() == g.cfg.Address.Is4() {
 			sessions = append(sessions, bfd.Session{
 				Path:       g.path(c.Address),

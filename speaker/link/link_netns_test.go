@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fairlead-lb/fairlead/internal/netnstest"
+	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
 const limit = 10 * time.Second
@@ -187,4 +189,51 @@ func TestKernelAnswersInTheSpeakersPlace(t *testing.T) {
 			t.Errorf("%s: KernelAnswers says %q", test.sysctl, told)
 		}
 	}
+}
+
+// TestFramesAreCounted: what a neighbor sends is counted on the link where it came in.
+func TestFramesAreCounted(t *testing.T) {
+	t.Parallel()
+	ns, peer := netnstest.New(t), netnstest.New(t)
+	netnstest.Veth(t, ns, "eth0", peer, "peer")
+	netnstest.Veth(t, ns, "eth1", peer, "idle")
+	peer.Lines(t, `
+		sysctl -qw net.ipv6.conf.idle.disable_ipv6=1
+		ip addr add 192.0.2.2/24 dev peer
+		ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev peer`)
+	counts := func() (eth0, eth1 uint64) {
+		t.Helper()
+		var out [2]uint64
+		for i, name := range []string{"eth0", "eth1"} {
+			ns.Do(func() {
+				dev, err := net.InterfaceByName(name)
+				if err == nil {
+					out[i], err = Frames(plan.Link{Index: dev.Index, Name: name})
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return out[0], out[1]
+	}
+	before, idle := counts()
+	const sent = 20
+	peer.Do(func() {
+		conn, err := net.Dial("udp", "192.0.2.9:9")
+		for i := 0; i < sent && err == nil; i++ {
+			_, err = conn.Write([]byte("x"))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if after, still := counts(); after < before+sent || still != idle {
+		t.Errorf("eth0 counted %d frames more, want %d; eth1 %d, want none", after-before, sent, still-idle)
+	}
+	ns.Do(func() {
+		if _, err := Frames(plan.Link{Index: 4711, Name: "gone"}); err == nil || !strings.Contains(err.Error(), "gone") {
+			t.Errorf("frames of a link that is not there: %v", err)
+		}
+	})
 }
