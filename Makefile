@@ -37,7 +37,7 @@ test-netns: setup ## Test the edges against the kernel, in network namespaces (r
 	$(AS_ROOT) -tags netns ./speaker/bgp # the races of GoBGP's own are told in the tests
 test-vm: setup ## Test against a kernel with IPVS and VRF, each package in a virtual machine of its own
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm ./e2e/machine ./ipvs ./ipvs/kernel
-	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm -run VRF ./speaker/bgp ./speaker/bfd
+	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm -run 'VRF|VLAN' ./speaker/bgp ./speaker/bfd ./speaker/layer2
 e2e-artifacts: setup ## Build what the cluster with kubelets runs, kubelet and containerd too (6 minutes more the first time)
 	@bin/lab binaries --kubelets
 	@bin/lab artifacts

@@ -23,13 +23,13 @@ import (
 var initScript []byte
 
 // edition changes with whatever goes into the machine, so that a cached file system of an older one is made anew.
-const edition = "2"
+const edition = "3"
 
 // modules are those that tests need; their dependencies follow. What is built into the kernel is not among its files.
 func modules() []string {
 	return strings.Fields(`
 		ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_vs_dh ip_vs_mh ip_vs_sed ip_vs_nq
-		dummy veth bridge 8021q vrf macvlan
+		dummy veth bridge bonding 8021q vrf macvlan
 		nf_conntrack nf_conntrack_netlink nf_nat nf_tables nft_ct nft_nat nft_masq nft_redir nft_chain_nat nft_limit nft_log
 		nft_reject nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_numgen
 		ip_set ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet
@@ -38,7 +38,7 @@ func modules() []string {
 }
 
 // tools are the commands of this machine that tests call in the other one, beside busybox's.
-func tools() []string { return []string{"ip", "nft", "conntrack"} }
+func tools() []string { return []string{"ip", "bridge", "nft", "conntrack"} }
 
 // files are what Prepare leaves in the cache.
 type files struct{ kernel, initramfs string }

@@ -1,4 +1,4 @@
-//go:build linux && (netns || bench || soak)
+//go:build linux && (netns || bench || soak || vm)
 
 package layer2
 
