@@ -108,7 +108,7 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	}
 	group, ctx2 := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return c.log.step("kube-apiserver starts", func() error { return c.startAPIServer(ctx2) })
+		return c.log.step("kube-apiserver starts", func() error { return c.StartAPIServer(ctx2) })
 	})
 	group.Go(func() error { return c.addHosts(ctx2, c.options.Nodes) })
 	if err := group.Wait(); err != nil {

@@ -84,10 +84,10 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 	return err
 }
 
-// startAPIServer starts kube-apiserver and waits until it is ready. Without kubelets the plug-in ServiceAccount is off
+// StartAPIServer starts kube-apiserver and waits until it is ready. Without kubelets the plug-in ServiceAccount is off
 // because no controller here makes a namespace's default account in time; TaintNodesByCondition because none would take
 // its taint away.
-func (c *Cluster) startAPIServer(ctx context.Context) error {
+func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	pki := func(name string) string { return filepath.Join(c.dir, "pki", name) }
 	argv := []string{
 		c.bin(kubebin.APIServer),
@@ -125,8 +125,8 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	return waitAlive(ctx, p, apiTimeout, func(ctx context.Context) error { return askOK(ctx, httpClient, c.apiURL()+"/readyz") })
 }
 
-// RestartAPIServer kills kube-apiserver, starts it again and waits until it is ready.
-func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+// StopAPIServer kills kube-apiserver; StartAPIServer starts it again.
+func (c *Cluster) StopAPIServer() error {
 	c.mu.Lock()
 	processes := slices.Clone(c.processes)
 	c.mu.Unlock()
@@ -137,7 +137,15 @@ func (c *Cluster) RestartAPIServer(ctx context.Context) error {
 			}
 		}
 	}
-	return c.startAPIServer(ctx)
+	return nil
+}
+
+// RestartAPIServer kills kube-apiserver, starts it again and waits until it is ready.
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+	if err := c.StopAPIServer(); err != nil {
+		return err
+	}
+	return c.StartAPIServer(ctx)
 }
 
 // startControllerManager starts the few controllers that make a cluster's objects follow each other. Without kubelets,

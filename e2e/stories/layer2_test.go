@@ -5,12 +5,14 @@ package stories
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
@@ -110,12 +112,7 @@ func TestNewcomerThatDiesIsReplaced(t *testing.T) {
 	w.die(w.owner)
 	w.elsewhere(w.owner)
 	s.revive(w.owner, "--failback-after=2s")
-	s.eventually("the address is back", func() error {
-		if who := s.whoHas(watchedAddress); len(who) != 1 || lab.HostOf(who[0]) != lab.Node(w.owner) {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	w.awaitOwner()
 	probe := w.probe()
 	time.Sleep(200 * time.Millisecond)
 	w.die(w.owner)
@@ -140,6 +137,61 @@ func (w *watched) stays(node int, during time.Duration) {
 	}
 }
 
+// seen is who answered for an address while it was asked for, about ten times a second.
+type seen struct {
+	owners  []int         // the nodes that answered alone, one after the other
+	doubled time.Duration // the longest time in which more than one answered
+	silent  time.Duration // the longest time in which none did
+}
+
+// moves is how often the address went from one node to another.
+func (l seen) moves() int { return max(0, len(l.owners)-1) }
+
+// look asks for the address for that long.
+func (w *watched) look(during time.Duration) (l seen) {
+	w.Helper()
+	answers, since := -1, time.Time{}
+	for end := time.Now().Add(during); time.Now().Before(end); {
+		asked := time.Now()
+		who, err := lab.Outside().WhoHas(w.ctx, w.address, 100*time.Millisecond)
+		w.must(err)
+		if n := min(len(who), 2); n != answers {
+			answers, since = n, asked
+		}
+		switch lasts := time.Since(since); answers {
+		case 0:
+			l.silent = max(l.silent, lasts)
+		case 1:
+			if at := nodeIndex(lab.HostOf(who[0])); len(l.owners) == 0 || l.owners[len(l.owners)-1] != at {
+				l.owners = append(l.owners, at)
+			}
+		default:
+			l.doubled = max(l.doubled, lasts)
+		}
+	}
+	return l
+}
+
+// calm fails the story if more than one node answered for long, or none, or the address moved more often than that.
+func (w *watched) calm(l seen, moves int, limit time.Duration) {
+	w.Helper()
+	w.Logf("nodes %v announced the address (it was node %d), two at once for %s at most, none for %s", l.owners, w.owner, l.doubled.Round(time.Millisecond), l.silent.Round(time.Millisecond))
+	if l.doubled > limit || l.silent > limit || l.moves() > moves || len(l.owners) == 0 {
+		w.Errorf("want one node at a time but for %s, and %d moves at most", limit, moves)
+	}
+}
+
+// awaitOwner waits until the node that announced the address at first does so again, alone.
+func (w *watched) awaitOwner() {
+	w.Helper()
+	w.eventually("the address is back", func() error {
+		if who := w.whoHas(watchedAddress); len(who) != 1 || lab.HostOf(who[0]) != lab.Node(w.owner) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
 // A speaker that does not run for 800 ms keeps its addresses; one that does not for long loses them, and is silent when it
 // wakes, since the others have them.
 func TestPausedSpeaker(t *testing.T) {
@@ -161,18 +213,111 @@ func TestPausedSpeaker(t *testing.T) {
 	w.stays(successor, 2*time.Second)
 }
 
-// Every node loses a fifth of what the speakers send each other, in both directions, and nothing moves.
-func TestPacketLossMovesNothing(t *testing.T) {
+// withoutAPIServer does something while there is no API server. The controllers are then started anew, as a kubelet
+// would: they end when they cannot keep their lease.
+func (s *story) withoutAPIServer(fn func()) {
+	s.Helper()
+	defer func() {
+		s.must(lab.StartAPIServer(context.WithoutCancel(s.ctx)))
+		s.must(lab.controller.Kill())
+		s.restartController()
+	}()
+	s.must(lab.StopAPIServer())
+	fn()
+}
+
+// Without the API server what is announced stays announced, and a node that dies is replaced as ever; when the API server
+// is back, nothing moves.
+func TestAPIServerIsDown(t *testing.T) {
 	s := begin(t)
-	w := s.watch("loss")
-	for _, n := range lab.Nodes() {
-		_, err := n.Run(s.ctx, "nft", "add table inet loss; add chain inet loss in { type filter hook input priority 0; }; "+
-			"add rule inet loss in meta l4proto udp udp dport { 7944, 7947 } numgen random mod 100 < 20 drop")
-		s.must(err)
-		t.Cleanup(func() {
-			_, err := n.Run(context.Background(), "nft", "delete table inet loss")
-			s.must(err)
-		})
+	s.settle(2 * time.Second)
+	w := s.watch("alone")
+	var successor int
+	s.withoutAPIServer(func() {
+		w.stays(w.owner, 2*time.Second)
+		probe := w.probe()
+		time.Sleep(200 * time.Millisecond)
+		w.die(w.owner)
+		successor = w.elsewhere(w.owner)
+		time.Sleep(time.Second)
+		report := probe.Stop()
+		t.Logf("longest gap %s", report.Gap)
+		if report.Gap > 1500*time.Millisecond {
+			t.Errorf("a client was without an answer for %s, want 1.5 s at most", report.Gap)
+		}
+	})
+	w.stays(successor, 4*time.Second)
+}
+
+// A speaker that is killed and at once started again, on a node that lives, costs no client anything.
+func TestSpeakerIsRestarted(t *testing.T) {
+	s := begin(t)
+	w := s.watch("restarted")
+	probe := w.probe()
+	time.Sleep(200 * time.Millisecond)
+	s.must(lab.speakers[w.owner].Kill())
+	p, err := lab.StartSpeaker(s.ctx, w.owner) // it is settled after a minute
+	s.must(err)
+	lab.speakers[w.owner] = p
+	w.calm(w.look(6*time.Second), 1, 2*time.Second)
+	if report := probe.Stop(); report.Gap > 1500*time.Millisecond {
+		t.Errorf("a client was without an answer for %s, want 1.5 s at most", report.Gap)
 	}
-	w.stays(w.owner, 15*time.Second)
+}
+
+// An advertisement names an interface that no node has: one Event on the Service, of one speaker, and a problem of each
+// SpeakerState say so, with the names that there are.
+func TestInterfaceThatNoNodeHas(t *testing.T) {
+	s := begin(t)
+	s.pod(0, "typo")
+	s.apply(onePool("first-pool", watchedAddress+"-172.25.254.99") + `
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: typo, namespace: metallb-system}
+spec: {interfaces: [etc0]}
+---
+` + service("typo", ""))
+	s.hasAddresses("typo", watchedAddress)
+	s.event("Service", "typo", "NoInterface", `there are "eth0"`)
+	s.eventually("the SpeakerStates tell the problem", func() error {
+		out, err := lab.Kubectl(s.ctx, "", "get", "speakerstates", "-A", "-o", "jsonpath={.items[*].status.problems[*].message}")
+		if err != nil {
+			return err
+		}
+		if n := strings.Count(out, `names interface "etc0", which no node that it selects has: there are "eth0"`); n != len(lab.Nodes()) {
+			return fmt.Errorf("%d tell it: %s", n, out)
+		}
+		return nil
+	})
+	told := notes(s.events("Service", "typo"))
+	if n := strings.Count(strings.Join(told, "\n"), "NoInterface: "); n != 1 {
+		t.Errorf("%d Events tell it, want 1: %q", n, told)
+	}
+	s.silent(watchedAddress)
+}
+
+// A node that is excluded, and then a speaker that stops: while a client opens 200 connections a second, none fails that
+// was not open already.
+func TestHandOverFailsNoNewConnection(t *testing.T) {
+	s := begin(t)
+	w := s.watch("handed")
+	probe := lab.Outside().Probe(cluster.URL(w.address, 8080), 5*time.Millisecond, 2*time.Second)
+	time.Sleep(time.Second)
+	label := func(value string) {
+		s.must(patchNode(context.Background(), lab.Node(w.owner).Name, `{"metadata":{"labels":{"`+corev1.LabelNodeExcludeBalancers+`":`+value+`}}}`))
+	}
+	s.Cleanup(func() { label("null") })
+	label(`""`)
+	second := w.elsewhere(w.owner)
+	time.Sleep(time.Second)
+	_, err := lab.speakers[second].Stop(s.ctx)
+	s.Cleanup(func() { s.restartSpeaker(second) })
+	s.must(err)
+	w.elsewhere(second)
+	report := probe.Stop()
+	t.Logf("%d of %d requests were answered, %d connections were reset", report.Answered, report.Asked, report.Reset)
+	if failed := report.Asked - report.Answered - report.Reset; failed > 0 || report.Reset > 2 {
+		t.Errorf("%d requests failed and %d connections were reset: %v", failed, report.Reset, report.LastError)
+	}
 }
