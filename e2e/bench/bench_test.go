@@ -29,6 +29,8 @@ func BenchmarkBurst10000(b *testing.B) {
 	stage(b, "10,000 Services at once", func(m *measurement) { burst(m, 10000, 5*time.Second) })
 }
 
+func BenchmarkAsking(b *testing.B) { stage(b, "Asked about 10,000 Services", asking) }
+
 // lab is the cluster that the benchmarks share; the first one starts it.
 var lab *installation
 
