@@ -25,6 +25,7 @@ const (
 	simulatedPort = 7947
 	quiet         = 10 * time.Second // for which packets are counted
 	deaths        = 5
+	joinTogether  = 10
 )
 
 // BenchmarkSize tells what the membership of many nodes costs each, and how soon a node's death is known, with the real
@@ -46,6 +47,9 @@ func size(b *testing.B, n int) {
 	began := time.Now()
 	for i := range nodes {
 		nodes[i] = lan.start(b, i)
+		if i%joinTogether == 0 { // all share a few cores here, so they cannot all come at once
+			await(b, nodes[:i+1], func(s *simulated) bool { return s.alive.Load() == int64(i+1) })
+		}
 	}
 	complete := func(s *simulated) bool { return s.alive.Load() == int64(n) }
 	await(b, nodes, complete)
@@ -130,10 +134,14 @@ func (n *network) start(b *testing.B, i int) *simulated {
 	for k := range min(i, askedFirst) {
 		peers = append(peers, at(i*k/askedFirst).String())
 	}
-	if _, err := s.list.Join(peers); err != nil && i > 0 {
-		b.Fatal(err)
+	for range 10 { // the product asks again, too
+		if _, err = s.list.Join(peers); err == nil || i == 0 {
+			return s
+		}
+		time.Sleep(rejoinInterval)
 	}
-	return s
+	b.Fatal(err)
+	return nil
 }
 
 // calm waits until the packets that members send are no more than a second before.
