@@ -198,3 +198,26 @@ func BenchmarkDecideWithPolicies(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkNodePorts decides for 10,000 Services, of which each has a port already or, once, all are new.
+func BenchmarkNodePorts(b *testing.B) {
+	p := ranges(b, openPorts("r", "20000-29999 33000-39999"))
+	for _, has := range []bool{true, false} {
+		services := make([]NodePortService, 10_000)
+		for i := range services {
+			words := []string{"asks=auto", "single"}
+			if has {
+				words = append(words, fmt.Sprint("has=http=", 20_000+i))
+			}
+			services[i] = NodePortServiceOf(portful(fmt.Sprint("s", i), words...), nil)
+		}
+		b.Run(fmt.Sprint("held=", has), func(b *testing.B) {
+			for b.Loop() {
+				decisions, _ := DecideNodePorts(p, services)
+				if !decisions[len(decisions)-1].Complete {
+					b.Fatal(decisions[len(decisions)-1])
+				}
+			}
+		})
+	}
+}

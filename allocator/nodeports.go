@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-lb/fairlead/internal/portrange"
@@ -27,6 +28,16 @@ const (
 	// AnnotationClass on a Service of another type than LoadBalancer says which installation gives it node ports, where there
 	// are several: the one that serves load balancers of this class. Without it, it is the one for those without a class.
 	AnnotationClass = "fairlead.io/class"
+)
+
+// ConditionNodePorts is the type of the condition of a Service that asks for ports of NodePortRanges: True where it has all
+// of them, and nodes serve them. Its message begins with one of the words below and the ports, as the annotation has them.
+const ConditionNodePorts = "fairlead.io/NodePorts"
+
+const (
+	saysAssigned = "assigned" // all that it asks for
+	saysHas      = "has"      // some of it
+	saysKeeps    = "keeps"    // what it asks for does not parse
 )
 
 // anyPort is what a Service asks for that leaves the number to us.
@@ -99,7 +110,7 @@ type NodePortService struct {
 	Given           []portrange.Range // by the API server: its nodePorts and its healthCheckNodePort
 	Asked           []NodePort        // by the names of its ports
 	Invalid         string            // what is wrong with what it asks for, or ""
-	Held            []NodePort        // what its annotation shows
+	Held            []NodePort        // what its annotation and its condition show
 }
 
 // ServicePort is one port of a Service.
@@ -134,10 +145,25 @@ func NodePortServiceOf(s *corev1.Service, namespaceLabels labels.Set) NodePortSe
 	case asks:
 		out.ask(text)
 	}
-	if text, ok := s.Annotations[AnnotationNodePortsAssigned]; ok {
-		out.Held, _ = ParseNodePorts(text) // what does not parse is no port of ours
-	}
+	out.Held = heldNodePorts(s)
 	return out
+}
+
+// heldNodePorts reads the ports that the annotation shows, if the condition says the same: whoever may change a Service may
+// write the annotation, and take a port from somebody by that, but few may write its status.
+func heldNodePorts(s *corev1.Service) []NodePort {
+	text := s.Annotations[AnnotationNodePortsAssigned]
+	k := slices.IndexFunc(s.Status.Conditions, func(c metav1.Condition) bool { return c.Type == ConditionNodePorts })
+	if text == "" || k < 0 {
+		return nil
+	}
+	word, rest, _ := strings.Cut(s.Status.Conditions[k].Message, " ")
+	list, _, _ := strings.Cut(rest, " ")
+	if !slices.Contains([]string{saysAssigned, saysHas, saysKeeps}, word) || strings.TrimSuffix(list, ":") != text {
+		return nil
+	}
+	held, _ := ParseNodePorts(text)
+	return held
 }
 
 // NodePortsSince is when a Service got its address or, where that is not known, was created.
@@ -436,7 +462,7 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 	if s.Invalid != "" {
 		d := NodePortDecision{Ports: kept, Verdict: no(verdict.InvalidRequest, "%s", s.Invalid)}
 		if len(kept) > 0 {
-			d.Message = "keeps " + NodePortsText(kept) + ": " + d.Message
+			d.Message = saysKeeps + " " + NodePortsText(kept) + ": " + d.Message
 		}
 		return d
 	}
@@ -449,7 +475,7 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 				from = addOnce(from, r.Name)
 			}
 		}
-		d.Verdict = no(verdict.NodePortsAssigned, "assigned %s from %s", NodePortsText(d.Ports), rangeList(from))
+		d.Verdict = no(verdict.NodePortsAssigned, saysAssigned+" %s from %s", NodePortsText(d.Ports), rangeList(from))
 		return d
 	}
 	texts := make([]string, len(refused))
@@ -458,7 +484,7 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 	}
 	d.Verdict = no(refused[0].Reason, "%s", strings.Join(texts, "; "))
 	if len(d.Ports) > 0 {
-		d.Message = "has " + NodePortsText(d.Ports) + " only: " + d.Message
+		d.Message = saysHas + " " + NodePortsText(d.Ports) + " only: " + d.Message
 	}
 	return d
 }

@@ -218,10 +218,7 @@ func TestNodePortsStay(t *testing.T) {
 		decisions, _ := DecideNodePorts(p, readPortful(objects))
 		has := map[string]string{}
 		for i, s := range objects {
-			s.Annotations[AnnotationNodePortsAssigned] = NodePortsText(decisions[i].Ports)
-			if len(decisions[i].Ports) == 0 {
-				delete(s.Annotations, AnnotationNodePortsAssigned)
-			}
+			shows(s, NodePortsText(decisions[i].Ports))
 			has[s.Name] = NodePortsText(decisions[i].Ports)
 		}
 		late := portful("x/late", "asks=http="+rapid.SampledFrom([]string{"33000", "33002", "auto"}).Draw(t, "late"))

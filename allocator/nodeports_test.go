@@ -70,7 +70,7 @@ func ranges(t testing.TB, list ...v1alpha1.NodePortRange) *policy.Policy {
 	return p
 }
 
-// portful is a Service of namespace x with the ports http (TCP) and dns (UDP), as the words say: "asks=...", "has=...",
+// portful is a Service of namespace x with the ports http (TCP) and dns (UDP), as the words say: "asks=...", "has=...", "forges=...",
 // "nodePort=...", "health=...", "age=...", "assigned=...", "uid=...", "deleting", "headless", "external", "single".
 func portful(name string, words ...string) *corev1.Service {
 	namespace, name, ok := strings.Cut(name, "/")
@@ -87,6 +87,8 @@ func portful(name string, words ...string) *corev1.Service {
 		case "asks":
 			s.Annotations[AnnotationNodePorts] = value
 		case "has":
+			shows(s, value)
+		case "forges":
 			s.Annotations[AnnotationNodePortsAssigned] = value
 		case "nodePort":
 			s.Spec.Ports[0].NodePort = int32(n)
@@ -113,6 +115,16 @@ func portful(name string, words ...string) *corev1.Service {
 		}
 	}
 	return s
+}
+
+// shows has the Service show ports as the controller leaves them, or none.
+func shows(s *corev1.Service, ports string) {
+	s.Status.Conditions = nil
+	delete(s.Annotations, AnnotationNodePortsAssigned)
+	if ports != "" {
+		s.Annotations[AnnotationNodePortsAssigned] = ports
+		s.Status.Conditions = []metav1.Condition{{Type: ConditionNodePorts, Message: "assigned " + ports + " from a NodePortRange"}}
+	}
 }
 
 // TestDecideNodePorts is the specification: who gets which port, and in which words others do not.
@@ -157,6 +169,10 @@ func TestDecideNodePorts(t *testing.T) {
 		{"of two of one age, the lower UID", []v1alpha1.NodePortRange{openPorts("r", "33333")}, services{portful("a", "asks=auto", "has=http=33333", "single", "uid=2"), portful("b", "asks=auto", "has=http=33333", "single", "uid=1")}, []string{
 			`: no TCP port is free in NodePortRange "r" (NodePortsExhausted)`,
 			`http=33333: assigned http=33333 from NodePortRange "r" (NodePortsAssigned)`}},
+		{"what only the annotation says does not count", []v1alpha1.NodePortRange{openPorts("r", "33333-33334")}, services{portful("a", "asks=http=33333", "has=http=33333"), portful("b", "asks=auto", "forges=http=33333", "single", "age=1"),
+			portful("c", "forges=http=33334")}, []string{
+			`http=33333: assigned http=33333 from NodePortRange "r" (NodePortsAssigned)`,
+			`http=33334: assigned http=33334 from NodePortRange "r" (NodePortsAssigned)`, ``}},
 		{"one number for two protocols", []v1alpha1.NodePortRange{openPorts("r", "33333")}, services{portful("a", "asks=http=33333,dns=33333")}, []string{
 			`http=33333,dns=33333: assigned http=33333,dns=33333 from NodePortRange "r" (NodePortsAssigned)`}},
 		{"somebody's nodePort", []v1alpha1.NodePortRange{openPorts("r", "33333 33334")}, services{portful("a", "asks=http=33333"), portful("b", "nodePort=33333")}, []string{
@@ -219,6 +235,27 @@ func TestDecideNodePorts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOnlyTheStatusConfirmsAPort: in each of the ways in which the controller says what a Service has, and in no other, whatever
+// the Service's user may have written that is quoted.
+func TestOnlyTheStatusConfirmsAPort(t *testing.T) {
+	for message, want := range map[string]bool{
+		`assigned http=33333 from NodePortRange "r"`:                                     true,
+		`has http=33333 only: 33334/TCP belongs to Service x/b`:                          true,
+		`keeps http=33333: fairlead.io/node-ports: "http" is neither`:                    true,
+		`assigned http=33333,dns=33333 from NodePortRange "r"`:                           false,
+		`assigned http=3333 from NodePortRange "r"`:                                      false,
+		`fairlead.io/node-ports: "assigned http=33333 from" is neither of the form name`: false,
+		`33333/TCP is in no NodePortRange`:                                               false,
+		``:                                                                               false,
+	} {
+		s := portful("a", "asks=http=33333", "has=http=33333")
+		s.Status.Conditions[0].Message = message
+		if got := len(NodePortServiceOf(s, nil).Held) == 1; got != want {
+			t.Errorf("%q confirms the port: %v", message, got)
+		}
 	}
 }
 

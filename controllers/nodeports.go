@@ -19,10 +19,6 @@ import (
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
-// ConditionNodePorts is the type of the condition of a Service that asks for ports of NodePortRanges: True where it has all
-// of them, and nodes serve them.
-const ConditionNodePorts = "fairlead.io/NodePorts"
-
 // servedPort is a port that some node serves for a Service. It is comparable.
 type servedPort struct{ service, port string } // namespace/name; as "33333/TCP"
 
@@ -99,7 +95,7 @@ func (a *Allocation) nodePorts(services []*corev1.Service, namespaces map[string
 // hasNodePorts says whether a decision on node ports stands on the Service.
 func hasNodePorts(s *corev1.Service) bool {
 	_, ok := s.Annotations[allocator.AnnotationNodePortsAssigned]
-	return ok || meta.FindStatusCondition(s.Status.Conditions, ConditionNodePorts) != nil
+	return ok || meta.FindStatusCondition(s.Status.Conditions, allocator.ConditionNodePorts) != nil
 }
 
 // setNodePorts has the change show a decision on node ports, and says whether the Service does not show it yet.
@@ -109,14 +105,14 @@ func (c *change) setNodePorts(r *allocator.NodePortService, d allocator.NodePort
 	setAnnotation(s, c.notes, allocator.AnnotationNodePortsAssigned, text)
 	say := func(kind string, v verdict.Verdict) { c.more = append(c.more, about{s, event{kind, v}}) }
 	if d.Reason == "" {
-		said := meta.RemoveStatusCondition(&c.after.Conditions, ConditionNodePorts)
-		if before != "" {
+		said := meta.RemoveStatusCondition(&c.after.Conditions, allocator.ConditionNodePorts)
+		if said && before != "" {
 			say(corev1.EventTypeNormal, verdict.Verdict{Reason: verdict.NodePortsReleased, Message: "the Service asks for no node ports any more, so " + before + " is free"})
 		}
 		return said || before != ""
 	}
 	v, isTrue := servedVerdict(r, d, served)
-	old := meta.FindStatusCondition(s.Status.Conditions, ConditionNodePorts)
+	old := meta.FindStatusCondition(s.Status.Conditions, allocator.ConditionNodePorts)
 	told := func(v verdict.Verdict) bool {
 		return old != nil && old.Reason == string(v.Reason) && old.Message == cut(v.Message, maxConditionMessage)
 	}
@@ -137,7 +133,7 @@ func (c *change) setNodePorts(r *allocator.NodePortService, d allocator.NodePort
 		return before != text
 	}
 	meta.SetStatusCondition(&c.after.Conditions, metav1.Condition{
-		Type: ConditionNodePorts, Status: status, Reason: string(v.Reason), Message: cut(v.Message, maxConditionMessage),
+		Type: allocator.ConditionNodePorts, Status: status, Reason: string(v.Reason), Message: cut(v.Message, maxConditionMessage),
 		ObservedGeneration: s.Generation, LastTransitionTime: metav1.NewTime(now),
 	})
 	return true

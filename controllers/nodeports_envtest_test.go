@@ -38,7 +38,7 @@ func (s *story) hasPorts(name, ports, reason, message string) {
 	s.t.Helper()
 	s.eventually(func() string {
 		v := s.get(name)
-		c := meta.FindStatusCondition(v.Status.Conditions, ConditionNodePorts)
+		c := meta.FindStatusCondition(v.Status.Conditions, allocator.ConditionNodePorts)
 		if got := v.Annotations[allocator.AnnotationNodePortsAssigned]; got != ports || c == nil || c.Reason != reason || !strings.Contains(c.Message, message) {
 			return fmt.Sprintf("%s has %q and %+v, want %q and %s: %s", name, got, c, ports, reason, message)
 		}

@@ -33,6 +33,14 @@ func inner(name, asks string) *corev1.Service {
 	return s
 }
 
+// holding has a Service show node ports as the controller leaves them.
+func holding(ports string) func(*corev1.Service) {
+	return func(s *corev1.Service) {
+		annotated(allocator.AnnotationNodePortsAssigned, ports)(s)
+		s.Status.Conditions = []metav1.Condition{{Type: allocator.ConditionNodePorts, Message: "assigned " + ports + " from a NodePortRange"}}
+	}
+}
+
 // ports says what stands on a Service: the annotation and the condition.
 func (b *bench) ports(name string) string {
 	b.t.Helper()
@@ -41,7 +49,7 @@ func (b *bench) ports(name string) string {
 		b.t.Fatal(err)
 	}
 	text := s.Annotations[allocator.AnnotationNodePortsAssigned]
-	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionNodePorts); c != nil {
+	if c := meta.FindStatusCondition(s.Status.Conditions, allocator.ConditionNodePorts); c != nil {
 		text += fmt.Sprintf(" %s %s: %s", c.Status, c.Reason, c.Message)
 	}
 	return text

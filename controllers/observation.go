@@ -369,7 +369,7 @@ func (o Observation) service(s *corev1.Service, x *observed, counts map[allocato
 	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionProgrammed); c != nil {
 		out.ToldMode = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}
 	}
-	if c := meta.FindStatusCondition(s.Status.Conditions, ConditionNodePorts); c != nil {
+	if c := meta.FindStatusCondition(s.Status.Conditions, allocator.ConditionNodePorts); c != nil {
 		out.NodePorts.Told, out.NodePorts.OK = verdict.Verdict{Reason: verdict.Reason(c.Reason), Message: c.Message}, c.Status == metav1.ConditionTrue
 	}
 	if out.NodePorts.Asked != "" || out.NodePorts.Assigned != "" {

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-lb/fairlead/allocator"
@@ -250,7 +251,8 @@ func stripServedService(in any) (any, error) {
 	}
 	s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.ExternalIPs = spec.ClusterIP, spec.ClusterIPs, spec.ExternalIPs
 	s.Spec.LoadBalancerSourceRanges, s.Spec.SessionAffinityConfig = spec.LoadBalancerSourceRanges, spec.SessionAffinityConfig
-	s.Spec.Selector, s.Status.Conditions = nil, nil
+	s.Spec.Selector = nil
+	s.Status.Conditions = slices.DeleteFunc(s.Status.Conditions, func(c metav1.Condition) bool { return c.Type != allocator.ConditionNodePorts })
 	return s, nil
 }
 

@@ -49,8 +49,7 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 	return h, nil
 }
 
-// of returns the ports that the controller gave a Service and that this node serves. That the range admits the Service is
-// looked at here too: anybody who may change the Service may write its annotation.
+// of returns the ports that the controller gave a Service and that this node serves, by the range as it is now.
 func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
 	if len(h.policy.NodePortRanges) == 0 {
 		return nil

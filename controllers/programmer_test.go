@@ -128,7 +128,7 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 	has := func(name, ports string, changes ...func(*corev1.Service)) *corev1.Service {
 		s := inner(name, "auto")
 		s.CreationTimestamp = metav1.Unix(1000, 0)
-		annotated(allocator.AnnotationNodePortsAssigned, ports)(s)
+		holding(ports)(s)
 		for _, change := range changes {
 			change(s)
 		}
@@ -142,7 +142,7 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.99"}, {Type: corev1.NodeExternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: "n1"},
 		}}},
-		has("internal", "http=33333"), has("cidrs", "http=50000"), has("elsewhere", "http=40000"), has("outside", "http=31000"), has("unread", "nonsense"), has("unknown", "web=33334"),
+		has("internal", "http=33333"), has("cidrs", "http=50000"), has("elsewhere", "http=40000"), has("outside", "http=31000"), has("unread", "nonsense"), has("forged", "http=33338", func(s *corev1.Service) { s.Status.Conditions = nil }), has("unknown", "web=33334"),
 		has("of-another", "http=33337", annotated(allocator.AnnotationClass, "example.com/x")), has("headless", "http=33336", func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }),
 	}
 	for _, o := range objects {

@@ -73,7 +73,7 @@ func TestValidation(t *testing.T) {
 		{Type: corev1.NodeInternalIP, Address: "172.25.254.50"}, {Type: corev1.NodeExternalIP, Address: "172.25.254.50"}, {Type: corev1.NodeHostName, Address: "n1"},
 	}}}
 	portly := inner("portly", "http=33333")
-	annotated(allocator.AnnotationNodePortsAssigned, "http=33333")(portly)
+	holding("http=33333")(portly)
 	const use = `IPAddressPool "first-pool" is in use, and deleting it would disturb running Services: Service default/huazi loses 172.25.254.50: ` +
 		`delete or move them first, or set the annotation fairlead.io/allow-disruption: "true" on the IPAddressPool`
 	for name, c := range map[string]struct {
