@@ -117,8 +117,8 @@ func (l *lab) pod(name string, on *host, number int) {
 }
 
 // serve answers on a port: by TCP with a line "name address-of-the-client" and then with what it gets; by UDP with that
-// line for every packet.
-func (h *host) serve(t *testing.T, port int) {
+// line for every packet; until stop is called.
+func (h *host) serve(t *testing.T, port int) (stop func()) {
 	t.Helper()
 	greeting := func(from net.Addr) string {
 		return h.name + " " + netip.MustParseAddrPort(from.String()).Addr().Unmap().String() + "\n"
@@ -133,7 +133,8 @@ func (h *host) serve(t *testing.T, port int) {
 	if err != nil || errUDP != nil {
 		t.Fatal(err, errUDP)
 	}
-	t.Cleanup(func() { listener.Close(); packets.Close() })
+	stop = func() { listener.Close(); packets.Close() }
+	t.Cleanup(stop)
 	go func() {
 		for {
 			c, err := listener.Accept()
@@ -158,6 +159,7 @@ func (h *host) serve(t *testing.T, port int) {
 			packets.WriteTo([]byte(greeting(from)), from)
 		}
 	}()
+	return stop
 }
 
 // via makes a node the client's way to the load balancer's addresses.

@@ -100,6 +100,56 @@ func (l *lab) quick(to, source string) error {
 	return nil
 }
 
+// listener: where a process of a node listens on a port of a NodePortRange, it goes on to have it there, and the node says so;
+// the other node serves the port. When it stops, the node serves it, too.
+func listener(l *lab) {
+	t := l.t
+	stopListening := l.nodes["a"].serve(t, 33334)
+	programmers := map[string]*Programmer{}
+	for name := range l.nodes {
+		v := l.view(name, l.service("pod1", "pod3"))
+		v.Services[0].NodePorts = []plan.NodePort{{Name: "web", Port: 33334, Addresses: v.Addresses}, {Name: "dns", Port: 33334, Addresses: v.Addresses}}
+		p, stop := l.run(name, v)
+		defer stop()
+		programmers[name] = p
+	}
+	refused := func(node string) (n int) {
+		for _, h := range programmers[node].Report().NodePorts {
+			if h.Refused {
+				n++
+			}
+		}
+		return n
+	}
+	ask := func(node string, served bool) error {
+		for _, a := range []netip.Addr{l.nodes[node].v4, l.nodes[node].v6} {
+			for _, network := range []string{"tcp", "udp"} {
+				pod, _, err := l.client.ask(network, netip.AddrPortFrom(a, 33334).String())
+				if err != nil {
+					return err
+				}
+				if (pod != node) != served {
+					return fmt.Errorf("%s by %s is answered by %s", a, network, pod)
+				}
+			}
+		}
+		return nil
+	}
+	if err := errors.Join(ask("a", false), ask("b", true)); err != nil {
+		t.Error(err)
+	}
+	if n := len(programmers["a"].Report().Verdicts); refused("a") != 4 || refused("b") != 0 || n == 0 {
+		t.Errorf("a refuses %d ports for %d reasons, b %d", refused("a"), n, refused("b"))
+	}
+	stopListening()
+	netnstest.Eventually(t, 10*time.Second, func() error {
+		if n := refused("a"); n > 0 {
+			return fmt.Errorf("a still refuses %d ports", n)
+		}
+		return ask("a", true)
+	})
+}
+
 // restart: a programmer that stops, and another one that starts, disturb no connection and no request.
 func restart(l *lab) {
 	t := l.t

@@ -282,6 +282,7 @@ TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
 				f.Close()
 			}
 		}},
+		{"node ports on which a process listens are served by the other nodes, and here when it stops", listener},
 		{"what others take away is repaired within 2 s", repair},
 		{"a restart of the programmer disturbs nothing", restart},
 		{"one node answers ARP, and no other is the sender of a frame with the address", oneAnswer},
