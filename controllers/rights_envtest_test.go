@@ -348,7 +348,7 @@ func (s *story) ownOnly(node string) {
 	own := writer(account + "@" + node)
 	refused("another node's SpeakerState made", own.Create(s.ctx, state("n3"), client.DryRunAll))
 	var other v1alpha1.SpeakerState
-	s.ok(own.Get(s.ctx, client.ObjectKeyFromObject(state("n2")), &other))
+	s.ok(s.admin.Get(s.ctx, client.ObjectKeyFromObject(state("n2")), &other))
 	other.Status.Settled = true
 	refused("another node's SpeakerState written", own.Update(s.ctx, &other))
 	refused("another node's status made", own.Create(s.ctx, status("n3"), client.DryRunAll))
