@@ -41,7 +41,7 @@ func everyStory() bool {
 	return flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""
 }
 
-// audit compares config/rbac with what was asked for in all stories: nothing was refused, and where every story was told,
+// audit compares config/rbac with what was asked for in all stories: nothing was refused for good, and where every story was told,
 // every right was used.
 func audit(c *cluster.Cluster, complete bool) error {
 	log, err := os.ReadFile(c.AuditLog())
@@ -54,7 +54,9 @@ func audit(c *cluster.Cluster, complete bool) error {
 	}
 	var errs []error
 	for r := range requests {
-		if r.Refused && holders[r.User] != nil {
+		allowed := r
+		allowed.Refused = false // as an API server that has just started does with what it allows a moment later
+		if r.Refused && holders[r.User] != nil && !requests[allowed] {
 			errs = append(errs, fmt.Errorf("missing: %s", r))
 		}
 	}
