@@ -404,9 +404,7 @@ func TestBGPNodeIsDrained(t *testing.T) {
 	})
 	r := probe.Stop()
 	s.Logf("the speaker ended after %v; %d of %d requests were answered", took, r.Answered, r.Asked)
-	if r.Answered != r.Asked {
-		s.Errorf("%d of %d requests failed: %v", r.Asked-r.Answered, r.Asked, r.LastError)
-	}
+	s.movedWithout("drained", r)
 }
 
 func (s *bgpStory) cordon(node int, is bool) {
@@ -464,11 +462,18 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: 10.0.0.1, enableGracefulRestar
 		})
 		r := probe.Stop()
 		s.Logf("%s: the speaker ended after %v; %d of %d requests were answered", way.name, took, r.Answered, r.Asked)
-		if r.Answered != r.Asked {
-			s.Errorf("%s: %d of %d requests failed: %v", way.name, r.Asked-r.Answered, r.Asked, r.LastError)
-		}
+		s.movedWithout(way.name, r)
 		s.must(way.stay(s.ctx))
 		s.restartSpeaker(2)
+	}
+}
+
+// movedWithout fails if a request failed while the router moved from a node to others. One connection may have been open just
+// then, and be reset: the node that gets its next packet does not know it.
+func (s *story) movedWithout(way string, r cluster.ProbeReport) {
+	s.Helper()
+	if failed := r.Asked - r.Answered; failed > r.Reset || r.Reset > 1 {
+		s.Errorf("%s: %d of %d requests failed, %d by a reset: %v", way, failed, r.Asked, r.Reset, r.LastError)
 	}
 }
 
