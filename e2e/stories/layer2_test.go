@@ -44,6 +44,7 @@ func (s *story) watch(name string) *watched {
 		}
 		return nil
 	})
+	s.served(watchedAddress, 8080)
 	return w
 }
 

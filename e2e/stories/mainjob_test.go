@@ -227,6 +227,7 @@ func TestSpeakerThatStopsHandsOver(t *testing.T) {
 	s.hasAddresses("leaving", "172.25.254.50")
 	old := s.announcer("172.25.254.50")
 	s.page("172.25.254.50", 8080, a, b)
+	s.served("172.25.254.50", 8080)
 
 	probe := lab.Outside().Probe(cluster.URL(netip.MustParseAddr("172.25.254.50"), 8080), 20*time.Millisecond, time.Second)
 	took, err := lab.speakers[nodeIndex(old)].Stop(s.ctx)
@@ -271,6 +272,7 @@ func TestNodeThatDiesIsReplaced(t *testing.T) {
 		return nil
 	})
 
+	s.served("172.25.254.50", 8080)
 	probe := lab.Outside().Probe(cluster.URL(netip.MustParseAddr("172.25.254.50"), 8080), 20*time.Millisecond, 200*time.Millisecond)
 	s.must(lab.Cut(s.ctx, i))
 	s.must(lab.speakers[i].Kill())

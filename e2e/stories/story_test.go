@@ -207,6 +207,20 @@ func (s *story) page(address string, port uint16, pods ...*cluster.Pod) string {
 	return body
 }
 
+// served waits until every node's kube-proxy knows the address: each takes up a change when it likes, at most once a second,
+// and later where the API server was away.
+func (s *story) served(address string, port uint16) {
+	s.Helper()
+	for _, n := range lab.Nodes() {
+		s.eventually(n.Name+" reaches the page by its own kube-proxy", func() error {
+			ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+			defer cancel()
+			_, err := n.HTTPGet(ctx, cluster.URL(netip.MustParseAddr(address), port))
+			return err
+		})
+	}
+}
+
 // get asks once from outside, and does not wait for long: a connection to a pod that is gone would hang.
 func (s *story) get(address string, port uint16) (string, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
