@@ -33,6 +33,7 @@ func (s *story) watch(name string) *watched {
 	pods := []*cluster.Pod{s.pod(0, name), s.pod(1, name), s.pod(2, name)}
 	s.apply(pool("first-pool", watchedAddress+"-172.25.254.99") + service(name, ""))
 	s.hasAddresses(name, watchedAddress)
+	s.served(watchedAddress, 8080)
 	w := &watched{s, netip.MustParseAddr(watchedAddress), nodeIndex(s.announcer(watchedAddress))}
 	s.must(lab.SetPodReady(s.ctx, pods[w.owner], false))
 	s.eventually("the other nodes' pods answer, and no other", func() error {
@@ -44,7 +45,6 @@ func (s *story) watch(name string) *watched {
 		}
 		return nil
 	})
-	s.served(watchedAddress, 8080)
 	return w
 }
 

@@ -226,8 +226,8 @@ func TestSpeakerThatStopsHandsOver(t *testing.T) {
 	s.apply(pool("first-pool", "172.25.254.50-172.25.254.99") + service("leaving", ""))
 	s.hasAddresses("leaving", "172.25.254.50")
 	old := s.announcer("172.25.254.50")
-	s.page("172.25.254.50", 8080, a, b)
 	s.served("172.25.254.50", 8080)
+	s.page("172.25.254.50", 8080, a, b)
 
 	probe := lab.Outside().Probe(cluster.URL(netip.MustParseAddr("172.25.254.50"), 8080), 20*time.Millisecond, time.Second)
 	took, err := lab.speakers[nodeIndex(old)].Stop(s.ctx)
@@ -257,6 +257,7 @@ func TestNodeThatDiesIsReplaced(t *testing.T) {
 	pods := []*cluster.Pod{s.pod(0, "dying"), s.pod(1, "dying"), s.pod(2, "dying")}
 	s.apply(pool("first-pool", "172.25.254.50-172.25.254.99") + service("dying", ""))
 	s.hasAddresses("dying", "172.25.254.50")
+	s.served("172.25.254.50", 8080)
 	old := s.announcer("172.25.254.50")
 	i := nodeIndex(old)
 	// The dying node's pod would stay an endpoint until the API server hears of it, which is not what is tested here.
@@ -272,7 +273,6 @@ func TestNodeThatDiesIsReplaced(t *testing.T) {
 		return nil
 	})
 
-	s.served("172.25.254.50", 8080)
 	probe := lab.Outside().Probe(cluster.URL(netip.MustParseAddr("172.25.254.50"), 8080), 20*time.Millisecond, 200*time.Millisecond)
 	s.must(lab.Cut(s.ctx, i))
 	s.must(lab.speakers[i].Kill())

@@ -208,7 +208,8 @@ func (s *story) page(address string, port uint16, pods ...*cluster.Pod) string {
 }
 
 // served waits until every node's kube-proxy knows the address: each takes up a change when it likes, at most once a second,
-// and later where the API server was away.
+// and later where the API server was away. What a client sends before that is tracked without a translation for two
+// minutes, and a later connection from the same port meets that and fails: so this comes before the first request.
 func (s *story) served(address string, port uint16) {
 	s.Helper()
 	for _, n := range lab.Nodes() {
