@@ -9,7 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/fairlead-lb/fairlead/internal/portrange"
@@ -153,11 +153,11 @@ func NodePortServiceOf(s *corev1.Service, namespaceLabels labels.Set) NodePortSe
 // write the annotation, and take a port from somebody by that, but few may write its status.
 func heldNodePorts(s *corev1.Service) []NodePort {
 	text := s.Annotations[AnnotationNodePortsAssigned]
-	k := slices.IndexFunc(s.Status.Conditions, func(c metav1.Condition) bool { return c.Type == ConditionNodePorts })
-	if text == "" || k < 0 {
+	told := meta.FindStatusCondition(s.Status.Conditions, ConditionNodePorts)
+	if text == "" || told == nil {
 		return nil
 	}
-	word, rest, _ := strings.Cut(s.Status.Conditions[k].Message, " ")
+	word, rest, _ := strings.Cut(told.Message, " ")
 	list, _, _ := strings.Cut(rest, " ")
 	if !slices.Contains([]string{saysAssigned, saysHas, saysKeeps}, word) || strings.TrimSuffix(list, ":") != text {
 		return nil
@@ -168,7 +168,7 @@ func heldNodePorts(s *corev1.Service) []NodePort {
 
 // NodePortsSince is when a Service got its address or, where that is not known, was created.
 func NodePortsSince(s *corev1.Service) time.Time {
-	if t, err := time.Parse(time.RFC3339Nano, s.Annotations[AnnotationAssignedAt]); err == nil {
+	if t := AssignedAt(s); !t.IsZero() {
 		return t
 	}
 	return s.CreationTimestamp.Time
@@ -191,7 +191,7 @@ func (out *NodePortService) ask(text string) {
 		if n.Name == "" && len(out.Ports) == 1 {
 			n.Name = out.Ports[0].Name
 		}
-		if _, ok := out.port(n.Name); !ok {
+		if _, ok := out.Port(n.Name); !ok {
 			out.Invalid = fmt.Sprintf("%s: the Service has no port with the name %q", AnnotationNodePorts, n.Name)
 			if n.Name == "" {
 				out.Invalid = fmt.Sprintf("%s: say which of the Service's ports %q is for, as in %s", AnnotationNodePorts, n, NodePort{out.nameOfFirst(), n.Port})
@@ -211,8 +211,8 @@ func (out *NodePortService) nameOfFirst() string {
 	return out.Ports[0].Name
 }
 
-// port returns the Service's port of that name.
-func (out *NodePortService) port(name string) (ServicePort, bool) {
+// Port returns the Service's port of that name.
+func (out *NodePortService) Port(name string) (ServicePort, bool) {
 	i := slices.IndexFunc(out.Ports, func(p ServicePort) bool { return p.Name == name })
 	if i < 0 {
 		return ServicePort{}, false
@@ -299,7 +299,7 @@ func (st *nodePorts) keep() [][]NodePort {
 			if n.Port == 0 {
 				continue
 			}
-			p, ok := s.port(n.Name)
+			p, ok := s.Port(n.Name)
 			if !ok && n.Name == "" && len(s.Ports) == 1 {
 				p, ok, n.Name = s.Ports[0], true, s.Ports[0].Name
 			}
@@ -352,7 +352,7 @@ func (st *nodePorts) give(kept [][]NodePort) (got [][]NodePort, refused [][]verd
 			refused[r.service] = append(refused[r.service], why)
 			continue
 		}
-		p, _ := s.port(r.Name)
+		p, _ := s.Port(r.Name)
 		st.holders[protocolPort{p.Protocol, port}] = portHolder{s, false}
 		got[r.service][r.asked].Port = port
 	}
@@ -378,7 +378,7 @@ func portOf(list []NodePort, name string) uint16 {
 
 // request looks for one port that a Service asks for; without one it says why there is none.
 func (st *nodePorts) request(s *NodePortService, n NodePort) (uint16, verdict.Verdict) {
-	p, _ := s.port(n.Name)
+	p, _ := s.Port(n.Name)
 	switch {
 	case s.Deleting:
 		return 0, no(verdict.Deleting, "the Service is being deleted and gets no new port")
@@ -470,7 +470,7 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 	if d.Complete {
 		var from []string
 		for _, n := range d.Ports {
-			p, _ := s.port(n.Name)
+			p, _ := s.Port(n.Name)
 			if r, ok := st.policy.NodePortRangeOf(p.Protocol, n.Port); ok {
 				from = addOnce(from, r.Name)
 			}
@@ -504,7 +504,7 @@ func (st *nodePorts) usage(decisions []NodePortDecision) []NodePortUsage {
 	}
 	for i, d := range decisions {
 		for _, n := range d.Ports {
-			p, _ := st.services[i].port(n.Name)
+			p, _ := st.services[i].Port(n.Name)
 			if r, ok := st.policy.NodePortRangeOf(p.Protocol, n.Port); ok {
 				out[at[r.Name]].Assigned++
 			}

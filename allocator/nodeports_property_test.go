@@ -127,7 +127,7 @@ func naive(p *policy.Policy, services []NodePortService) [][]NodePort {
 				if s.Deleting || (n.Port == 0) != auto || has(i, n.Name) != 0 && (auto || has(i, n.Name) == n.Port) {
 					continue
 				}
-				x, _ := s.port(n.Name)
+				x, _ := s.Port(n.Name)
 			search:
 				for k := range p.NodePortRanges {
 					r := &p.NodePortRanges[k]
@@ -189,7 +189,7 @@ func TestNodePortsAreThoseOfTheNaiveModel(t *testing.T) {
 				t.Fatalf("%s asks for %v and has %+v", services[i].Key, services[i].Asked, d)
 			}
 			for _, n := range d.Ports {
-				x, ok := services[i].port(n.Name)
+				x, ok := services[i].Port(n.Name)
 				key := protocolPort{x.Protocol, n.Port}.String()
 				if who, twice := used[key]; !ok || twice {
 					t.Fatalf("%s is given to %s, and is %s too", key, services[i].Key, who)

@@ -87,7 +87,7 @@ func ServiceOf(s *corev1.Service, namespaceLabels labels.Set) Service {
 	for _, p := range s.Spec.Ports {
 		out.Ports = append(out.Ports, portrange.Port(p.Protocol, uint16(p.Port)))
 	}
-	out.AssignedAt, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationAssignedAt]) // else zero: unknown
+	out.AssignedAt = AssignedAt(s)
 	out.OrphanedSince, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationOrphanedSince])
 	out.readAddresses(s)
 	out.readPortRanges(s)
@@ -197,4 +197,10 @@ func LegacyNames(s *corev1.Service) (former, today []string) {
 		}
 	}
 	return former, today
+}
+
+// AssignedAt is when a Service got its address; zero: that is not known.
+func AssignedAt(s *corev1.Service) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, s.Annotations[AnnotationAssignedAt])
+	return t
 }

@@ -195,12 +195,10 @@ func (a *Allocation) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	served, err := a.Programmers.servedPorts(ctx)
-	if err != nil {
+	p := a.pass(services, claims, namespaces, programmed, now)
+	if err := a.nodePorts(ctx, services, namespaces, &p, now); err != nil {
 		return reconcile.Result{}, err
 	}
-	p := a.pass(services, claims, namespaces, programmed, now)
-	p.changes, p.ports = a.nodePorts(services, namespaces, served, p.changes, now)
 	usage := allocator.UsageOf(a.policy, p.outcome.Decisions)
 	a.metrics.show(allocated{configMetricsOf(compiled.problems), usage, p.pending})
 	err = errors.Join(a.carryOut(ctx, p, objects, claimed, usage), a.Programmers.complaints(ctx, services, a.record))

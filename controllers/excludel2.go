@@ -33,7 +33,7 @@ type ExcludedInterfaces struct {
 
 	client client.Client
 	cache  cache.Cache
-	dirty  chan struct{}
+	upkeep upkeep
 	said   string // what was wrong with it last
 }
 
@@ -44,7 +44,7 @@ func (e *ExcludedInterfaces) Configure(o *manager.Options) {
 
 // SetUp registers the follower with the manager.
 func (e *ExcludedInterfaces) SetUp(m ctrl.Manager) error {
-	e.client, e.cache, e.dirty = m.GetClient(), m.GetCache(), make(chan struct{}, 1)
+	e.client, e.cache, e.upkeep = m.GetClient(), m.GetCache(), newUpkeep()
 	return m.Add(e)
 }
 
@@ -53,24 +53,18 @@ func (*ExcludedInterfaces) NeedLeaderElection() bool { return false }
 
 // Start follows the object until the context ends.
 func (e *ExcludedInterfaces) Start(ctx context.Context) error {
-	mark := func() {
-		select {
-		case e.dirty <- struct{}{}:
-		default:
-		}
-	}
-	if err := watch(ctx, e.cache, []client.Object{&corev1.ConfigMap{}}, mark); err != nil {
+	if err := watch(ctx, e.cache, []client.Object{&corev1.ConfigMap{}}, e.upkeep.mark); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	mark()
+	e.upkeep.mark()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-e.dirty:
+		case <-e.upkeep.dirty:
 			e.follow(ctx)
 		}
 	}

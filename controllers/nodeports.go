@@ -54,23 +54,28 @@ func (p *Programmers) servedPorts(ctx context.Context) (out servedPorts, err err
 	return out, nil
 }
 
-// nodePorts decides on the node ports of all Services and adds what is not so yet to the changes of their statuses.
-func (a *Allocation) nodePorts(services []*corev1.Service, namespaces map[string]map[string]string, served servedPorts, changes []change, now time.Time) ([]change, []allocator.NodePortUsage) {
+// nodePorts decides on the node ports of all Services and adds what is not so yet to the pass.
+func (a *Allocation) nodePorts(ctx context.Context, services []*corev1.Service, namespaces map[string]map[string]string, p *pass, now time.Time) error {
 	asks := func(s *corev1.Service) bool {
 		_, ok := s.Annotations[allocator.AnnotationNodePorts]
 		return (ok || hasNodePorts(s)) && portsOurs(s, a.Class)
 	}
 	if len(a.policy.NodePortRanges) == 0 && !slices.ContainsFunc(services, asks) {
-		return changes, nil
+		return nil
+	}
+	served, err := a.Programmers.servedPorts(ctx)
+	if err != nil {
+		return err
 	}
 	requests := make([]allocator.NodePortService, len(services))
 	for i, s := range services {
 		requests[i] = nodePortServiceOf(s, namespaces[s.Namespace], a.Class)
 	}
 	decisions, usage := allocator.DecideNodePorts(a.policy, requests)
-	at := make(map[*corev1.Service]int, len(changes))
-	for i := range changes {
-		at[changes[i].service] = i
+	p.ports = usage
+	at := make(map[*corev1.Service]int, len(p.changes))
+	for i := range p.changes {
+		at[p.changes[i].service] = i
 	}
 	for i, s := range services {
 		if s.DeletionTimestamp != nil || !asks(s) {
@@ -80,16 +85,16 @@ func (a *Allocation) nodePorts(services []*corev1.Service, namespaces map[string
 		c := change{service: s, addresses: allocator.Ingress(s), notes: map[string]any{}}
 		c.after = corev1.ServiceStatus{LoadBalancer: s.Status.LoadBalancer, Conditions: slices.Clone(s.Status.Conditions)}
 		if ok {
-			c = changes[k]
+			c = p.changes[k]
 		}
 		switch changed := c.setNodePorts(&requests[i], decisions[i], served, now); {
 		case ok:
-			changes[k] = c
+			p.changes[k] = c
 		case changed:
-			changes = append(changes, c)
+			p.changes = append(p.changes, c)
 		}
 	}
-	return changes, usage
+	return nil
 }
 
 // hasNodePorts says whether a decision on node ports stands on the Service.
@@ -144,8 +149,8 @@ func servedVerdict(r *allocator.NodePortService, d allocator.NodePortDecision, s
 	v := d.Verdict
 	without := ""
 	for _, n := range d.Ports {
-		k := slices.IndexFunc(r.Ports, func(p allocator.ServicePort) bool { return p.Name == n.Name })
-		port := portrange.Port(r.Ports[k].Protocol, n.Port).String()
+		p, _ := r.Port(n.Name) // it was given for that one
+		port := portrange.Port(p.Protocol, n.Port).String()
 		if !served.ports[servedPort{r.Key.String(), port}] && !served.more {
 			without = port
 			break

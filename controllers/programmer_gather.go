@@ -102,7 +102,7 @@ func (p *Programming) served(s *corev1.Service, setting mode.Setting, ports []pl
 		SourceRanges:  prefixes(s.Spec.LoadBalancerSourceRanges),
 		Scheduler:     s.Annotations[plan.AnnotationScheduler], Ranges: s.Annotations[portrange.Annotation], Weights: s.Annotations[plan.AnnotationWeights],
 	}
-	out.AssignedAt, _ = time.Parse(time.RFC3339Nano, s.Annotations[allocator.AnnotationAssignedAt]) // else zero: unknown
+	out.AssignedAt = allocator.AssignedAt(s)
 	if len(balancer) == 0 && len(ports) > 0 {
 		out.AssignedAt = allocator.NodePortsSince(s) // by which the controller settles who has a port
 	}

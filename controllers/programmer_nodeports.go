@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
@@ -56,11 +55,11 @@ func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
 	}
 	r := nodePortServiceOf(s, h.namespaces[s.Namespace], h.class)
 	for _, n := range r.Held {
-		k := slices.IndexFunc(r.Ports, func(p allocator.ServicePort) bool { return p.Name == n.Name })
-		if k < 0 || n.Port == 0 {
+		p, ok := r.Port(n.Name)
+		if !ok || n.Port == 0 {
 			continue
 		}
-		ports, ok := h.policy.NodePortRangeOf(r.Ports[k].Protocol, n.Port)
+		ports, ok := h.policy.NodePortRangeOf(p.Protocol, n.Port)
 		if !ok || !ports.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
 			continue
 		}

@@ -37,7 +37,7 @@ type ProgrammerStates struct {
 
 	uncached client.Reader
 	client   client.Client
-	dirty    chan struct{} // holds a value when there may be something to write
+	upkeep   upkeep // it marks; run has more to do than write
 
 	mu      sync.Mutex
 	status  *v1alpha1.ProgrammerStateStatus // nil: nothing was told yet
@@ -48,7 +48,7 @@ type ProgrammerStates struct {
 // SetUp registers the writer with the manager.
 func (s *ProgrammerStates) SetUp(m ctrl.Manager) error {
 	s.client, s.uncached = m.GetClient(), m.GetAPIReader()
-	s.dirty = make(chan struct{}, 1)
+	s.upkeep = newUpkeep()
 	return m.Add(everywhere(s.run))
 }
 
@@ -58,10 +58,7 @@ func (s *ProgrammerStates) tell(status v1alpha1.ProgrammerStateStatus) {
 	status.Version = s.Version
 	s.status = &status
 	s.mu.Unlock()
-	select {
-	case s.dirty <- struct{}{}:
-	default:
-	}
+	s.upkeep.mark()
 }
 
 // run writes the object whenever there is something new to say, at most once in programmerStateEvery, and renews the Lease,
@@ -88,13 +85,13 @@ func (s *ProgrammerStates) run(ctx context.Context) error {
 			return nil
 		case <-renew.C:
 			tell(s.renew(ctx))
-		case <-s.dirty:
+		case <-s.upkeep.dirty:
 			err := s.write(ctx)
 			tell(err)
 			if err == nil {
 				tell(s.renew(ctx))
 			} else {
-				s.again()
+				s.upkeep.mark()
 			}
 			select {
 			case <-ctx.Done():
@@ -102,13 +99,6 @@ func (s *ProgrammerStates) run(ctx context.Context) error {
 			case <-pace.C:
 			}
 		}
-	}
-}
-
-func (s *ProgrammerStates) again() {
-	select {
-	case s.dirty <- struct{}{}:
-	default:
 	}
 }
 
@@ -177,7 +167,7 @@ func (s *ProgrammerStates) renew(ctx context.Context) error {
 	if err := s.uncached.Get(ctx, client.ObjectKeyFromObject(s.written), &still); err != nil || still.ResourceVersion != s.written.ResourceVersion {
 		if err == nil || apierrors.IsNotFound(err) {
 			s.written = nil
-			s.again()
+			s.upkeep.mark()
 		}
 		return client.IgnoreNotFound(err)
 	}

@@ -128,14 +128,20 @@ func (v *Validation) foresee(ctx context.Context, p *proposal, candidate []byte)
 	return err
 }
 
+// running returns the Services, and the labels of their namespaces.
+func (v *Validation) running(ctx context.Context) ([]corev1.Service, map[string]map[string]string, error) {
+	var list corev1.ServiceList
+	if err := v.Client.List(ctx, &list); err != nil {
+		return nil, nil, fmt.Errorf("listing Services: %w", err)
+	}
+	namespaces, err := namespaceLabels(ctx, v.Client)
+	return list.Items, namespaces, err
+}
+
 // consequences decides for the running Services by both policies. It counts as lost what a Service would keep for the
 // time of grace only.
 func (v *Validation) consequences(ctx context.Context, before, after *policy.Policy) ([]string, error) {
-	var list corev1.ServiceList
-	if err := v.Client.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("listing Services: %w", err)
-	}
-	namespaces, err := namespaceLabels(ctx, v.Client)
+	list, namespaces, err := v.running(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +150,8 @@ func (v *Validation) consequences(ctx context.Context, before, after *policy.Pol
 		return nil, err
 	}
 	view := allocator.View{Policy: before, Claims: claims, Now: v.Now()}
-	for i := range list.Items {
-		if s := &list.Items[i]; ours(s, v.Class) {
+	for i := range list {
+		if s := &list[i]; ours(s, v.Class) {
 			view.Services = append(view.Services, allocator.ServiceOf(s, namespaces[s.Namespace]))
 		}
 	}
@@ -156,17 +162,13 @@ func (v *Validation) consequences(ctx context.Context, before, after *policy.Pol
 
 // portConsequences says which Services would lose node ports that they have.
 func (v *Validation) portConsequences(ctx context.Context, before, after *policy.Policy) ([]string, error) {
-	var list corev1.ServiceList
-	if err := v.Client.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("listing Services: %w", err)
-	}
-	namespaces, err := namespaceLabels(ctx, v.Client)
+	list, namespaces, err := v.running(ctx)
 	if err != nil {
 		return nil, err
 	}
-	services := make([]allocator.NodePortService, len(list.Items))
-	for i := range list.Items {
-		services[i] = nodePortServiceOf(&list.Items[i], namespaces[list.Items[i].Namespace], v.Class)
+	services := make([]allocator.NodePortService, len(list))
+	for i := range list {
+		services[i] = nodePortServiceOf(&list[i], namespaces[list[i].Namespace], v.Class)
 	}
 	old, _ := allocator.DecideNodePorts(before, services)
 	then, _ := allocator.DecideNodePorts(after, services)
