@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -81,12 +82,17 @@ type checker struct {
 type identity struct{ group, kind, namespace, name string }
 
 // Linter checks manifests. It holds what is the same for all, and is never changed.
-type Linter struct{ schemas schemas }
+type Linter struct {
+	// ServiceNodePorts is the API server's own range of node ports; New sets the one that it has where nobody chose.
+	ServiceNodePorts portrange.Range
+
+	schemas schemas
+}
 
 // New reads the schemas of all kinds.
 func New() (*Linter, error) {
 	s, err := readSchemas()
-	return &Linter{s}, err
+	return &Linter{policy.DefaultServiceNodePorts(), s}, err
 }
 
 // Check checks manifests that are to be applied together. The namespace is the one that Fairlead reads its configuration
@@ -99,6 +105,7 @@ func (l *Linter) Check(files []File, namespace string) Report {
 // Read checks manifests and returns what they hold, as far as it can be read.
 func (l *Linter) Read(files []File, namespace string) (Report, Manifests) {
 	c := checker{home: namespace, schemas: l.schemas, order: map[string]int{}, seen: map[identity]*document{}, byUID: map[string]*document{}}
+	c.objects.ServiceNodePorts = l.ServiceNodePorts
 	r := Report{}
 	for i, f := range files {
 		c.order[f.Name] = i
@@ -161,7 +168,6 @@ func (c *checker) document(d *document) bool {
 // may be there in parts only, so what is said of it then is left out.
 func (c *checker) compile() {
 	c.objects.SecretsUnread = c.objects.Secrets == nil
-	c.objects.ServiceNodePorts = policy.DefaultServiceNodePorts()
 	var problems []policy.Problem
 	c.policy, problems = policy.Compile(c.objects, nil)
 	for _, p := range problems {
