@@ -213,7 +213,7 @@ func BenchmarkNodePorts(b *testing.B) {
 		}
 		b.Run(fmt.Sprint("held=", has), func(b *testing.B) {
 			for b.Loop() {
-				decisions, _ := DecideNodePorts(p, services)
+				decisions := DecideNodePorts(NodePortView{Policy: p, Services: services}).Decisions
 				if !decisions[len(decisions)-1].Complete {
 					b.Fatal(decisions[len(decisions)-1])
 				}

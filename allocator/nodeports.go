@@ -25,6 +25,9 @@ const (
 	AnnotationNodePorts = "fairlead.io/node-ports"
 	// AnnotationNodePortsAssigned is written by the controller: the ports that the Service has, in the same form.
 	AnnotationNodePortsAssigned = "fairlead.io/node-ports-assigned"
+	// AnnotationNodePortsOrphanedSince is written by the controller: since when the Service has kept a port that no
+	// NodePortRange gives it any more.
+	AnnotationNodePortsOrphanedSince = "fairlead.io/node-ports-orphaned-since"
 	// AnnotationClass on a Service of another type than LoadBalancer says which installation gives it node ports, where there
 	// are several: the one that serves load balancers of this class. Without it, it is the one for those without a class.
 	AnnotationClass = "fairlead.io/class"
@@ -111,6 +114,8 @@ type NodePortService struct {
 	Asked           []NodePort        // by the names of its ports
 	Invalid         string            // what is wrong with what it asks for, or ""
 	Held            []NodePort        // what its annotation and its condition show
+	// OrphanedSince is since when it has kept a port that no range gives it any more; zero where it has none.
+	OrphanedSince time.Time
 }
 
 // ServicePort is one port of a Service.
@@ -146,6 +151,7 @@ func NodePortServiceOf(s *corev1.Service, namespaceLabels labels.Set) NodePortSe
 		out.ask(text)
 	}
 	out.Held = heldNodePorts(s)
+	out.OrphanedSince, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationNodePortsOrphanedSince])
 	return out
 }
 
@@ -228,26 +234,45 @@ type NodePortDecision struct {
 	Ports           []NodePort // in the order in which it asks
 	Complete        bool       // it has what it asks for
 	verdict.Verdict            // of a Service that asks; else the zero value
+	// OrphanedSince is what the annotation AnnotationNodePortsOrphanedSince is to say; zero: it is to go.
+	OrphanedSince time.Time
 }
 
 // NodePortUsage is how many ports of a NodePortRange Services have, and how many may be given, each protocol counted.
 type NodePortUsage struct{ Assigned, Free int }
 
-// DecideNodePorts decides for all Services, in their order, and says what is left of each of the policy's NodePortRanges. A
-// port in use stays with its Service while a range has it that admits the Service, and is given to no other one in the
-// same pass, even where its Service does not ask for it any more. The result depends on the set of Services, not on their
-// order.
-func DecideNodePorts(p *policy.Policy, services []NodePortService) ([]NodePortDecision, []NodePortUsage) {
-	st := nodePorts{policy: p, services: services, holders: map[protocolPort]portHolder{}, next: map[portSpan]int{}}
+// NodePortView is everything that a decision on node ports depends on.
+type NodePortView struct {
+	Policy   *policy.Policy
+	Services []NodePortService
+	Now      time.Time
+	// OrphanGrace is how long a Service keeps a port that no range gives it any more; 0: not at all.
+	OrphanGrace time.Duration
+}
+
+// NodePortOutcome is what is decided for the Services of a view, in their order, and what is left of each of the policy's
+// NodePortRanges.
+type NodePortOutcome struct {
+	Decisions []NodePortDecision
+	Usage     []NodePortUsage
+	RecheckAt time.Time // when time alone changes something; zero: never
+}
+
+// DecideNodePorts decides for all Services. A port in use stays with its Service while a range has it that admits the Service,
+// and for a time of grace after that; and it is given to no other one in the same pass, even where its Service does not ask
+// for it any more. The result depends on the set of Services, not on their order.
+func DecideNodePorts(v NodePortView) NodePortOutcome {
+	st := nodePorts{NodePortView: v, holders: map[protocolPort]portHolder{}, next: map[portSpan]int{}}
 	kept := st.keep()
 	got, refused := st.give(kept)
-	decisions := make([]NodePortDecision, len(services))
-	for i := range services {
-		if s := &services[i]; s.Asks() {
-			decisions[i] = st.tell(s, got[i], kept[i], refused[i])
+	out := NodePortOutcome{Decisions: make([]NodePortDecision, len(v.Services))}
+	for i := range v.Services {
+		if s := &v.Services[i]; s.Asks() {
+			out.Decisions[i] = st.orphaned(s, st.tell(s, got[i], kept[i], refused[i]))
 		}
 	}
-	return decisions, st.usage(decisions)
+	out.Usage, out.RecheckAt = st.usage(out.Decisions), st.recheckAt
+	return out
 }
 
 // protocolPort is one port. It is comparable.
@@ -270,31 +295,31 @@ type portSpan struct{ rangeAt, portsAt int }
 
 // nodePorts is who has which port during one pass.
 type nodePorts struct {
-	policy   *policy.Policy
-	services []NodePortService
-	holders  map[protocolPort]portHolder
-	next     map[portSpan]int // the first port of the list that may be free
+	NodePortView
+	holders   map[protocolPort]portHolder
+	next      map[portSpan]int // the first port of the list that may be free
+	recheckAt time.Time
 }
 
-// keep notes what is taken and returns what each Service keeps of what it shows: what its range still has and gives it, and
-// nobody had earlier.
+// keep notes what is taken and returns what each Service keeps of what it shows: what its range still has and gives it, or did
+// a short time ago, and nobody had earlier.
 func (st *nodePorts) keep() [][]NodePort {
-	order := make([]int, len(st.services))
+	order := make([]int, len(st.Services))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(x, y int) int {
-		a, b := &st.services[x], &st.services[y]
+		a, b := &st.Services[x], &st.Services[y]
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.UID, b.UID), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	for _, i := range order {
-		for _, r := range st.services[i].Given {
-			st.holders[protocolPort{r.Protocol, r.First}] = portHolder{&st.services[i], true}
+		for _, r := range st.Services[i].Given {
+			st.holders[protocolPort{r.Protocol, r.First}] = portHolder{&st.Services[i], true}
 		}
 	}
-	kept := make([][]NodePort, len(st.services))
+	kept := make([][]NodePort, len(st.Services))
 	for _, i := range order {
-		s := &st.services[i]
+		s := &st.Services[i]
 		for _, n := range s.Held {
 			if n.Port == 0 {
 				continue
@@ -304,7 +329,7 @@ func (st *nodePorts) keep() [][]NodePort {
 				p, ok, n.Name = s.Ports[0], true, s.Ports[0].Name
 			}
 			key := protocolPort{p.Protocol, n.Port}
-			if _, taken := st.holders[key]; !ok || taken || !st.admits(s, key) {
+			if _, taken := st.holders[key]; !ok || taken || !st.admits(s, key) && !st.graced(s) {
 				continue
 			}
 			st.holders[key] = portHolder{s, false}
@@ -316,7 +341,7 @@ func (st *nodePorts) keep() [][]NodePort {
 
 // admits says whether a range has the port and is for the Service.
 func (st *nodePorts) admits(s *NodePortService, key protocolPort) bool {
-	r, ok := st.policy.NodePortRangeOf(key.Protocol, key.port)
+	r, ok := st.Policy.NodePortRangeOf(key.Protocol, key.port)
 	return ok && r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels)
 }
 
@@ -329,10 +354,10 @@ type portRequest struct {
 // give gives what is asked for and not there yet: those who ask for a number first, then the older ones. It returns, by
 // Service and in the order in which it asks, what each has then, with port 0 for what it has not, and why not.
 func (st *nodePorts) give(kept [][]NodePort) (got [][]NodePort, refused [][]verdict.Verdict) {
-	got, refused = make([][]NodePort, len(st.services)), make([][]verdict.Verdict, len(st.services))
+	got, refused = make([][]NodePort, len(st.Services)), make([][]verdict.Verdict, len(st.Services))
 	var requests []portRequest
-	for i := range st.services {
-		s := &st.services[i]
+	for i := range st.Services {
+		s := &st.Services[i]
 		for k, n := range s.Asked {
 			has := portOf(kept[i], n.Name)
 			got[i] = append(got[i], NodePort{n.Name, has})
@@ -342,11 +367,11 @@ func (st *nodePorts) give(kept [][]NodePort) (got [][]NodePort, refused [][]verd
 		}
 	}
 	slices.SortFunc(requests, func(x, y portRequest) int {
-		a, b := &st.services[x.service], &st.services[y.service]
+		a, b := &st.Services[x.service], &st.Services[y.service]
 		return cmp.Or(openness(x.Port)-openness(y.Port), a.Created.Compare(b.Created), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), x.asked-y.asked)
 	})
 	for _, r := range requests {
-		s := &st.services[r.service]
+		s := &st.Services[r.service]
 		port, why := st.request(s, r.NodePort)
 		if port == 0 {
 			refused[r.service] = append(refused[r.service], why)
@@ -386,9 +411,9 @@ func (st *nodePorts) request(s *NodePortService, n NodePort) (uint16, verdict.Ve
 		return st.anyFree(s, p.Protocol)
 	}
 	key := protocolPort{p.Protocol, n.Port}
-	r, ok := st.policy.NodePortRangeOf(key.Protocol, key.port)
+	r, ok := st.Policy.NodePortRangeOf(key.Protocol, key.port)
 	holder, taken := st.holders[key]
-	switch own := st.policy.ServiceNodePorts; {
+	switch own := st.Policy.ServiceNodePorts; {
 	case taken && holder.NodePortService == s:
 		return 0, no(verdict.NodePortTaken, "the Service has %s already, for another one of its ports", key)
 	case taken && holder.given:
@@ -413,8 +438,8 @@ func (st *nodePorts) request(s *NodePortService, n NodePort) (uint16, verdict.Ve
 func (st *nodePorts) anyFree(s *NodePortService, protocol corev1.Protocol) (uint16, verdict.Verdict) {
 	var full []string
 	var bad *policy.NodePortRange
-	for i := range st.policy.NodePortRanges {
-		r := &st.policy.NodePortRanges[i]
+	for i := range st.Policy.NodePortRanges {
+		r := &st.Policy.NodePortRanges[i]
 		if !r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels) {
 			continue
 		}
@@ -471,7 +496,7 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 		var from []string
 		for _, n := range d.Ports {
 			p, _ := s.Port(n.Name)
-			if r, ok := st.policy.NodePortRangeOf(p.Protocol, n.Port); ok {
+			if r, ok := st.Policy.NodePortRangeOf(p.Protocol, n.Port); ok {
 				from = addOnce(from, r.Name)
 			}
 		}
@@ -491,21 +516,21 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 
 // usage counts what Services have and what is left, by range.
 func (st *nodePorts) usage(decisions []NodePortDecision) []NodePortUsage {
-	ranges := st.policy.NodePortRanges
+	ranges := st.Policy.NodePortRanges
 	out := make([]NodePortUsage, len(ranges))
 	at := make(map[string]int, len(ranges))
 	for i := range ranges {
 		at[ranges[i].Name], out[i].Free = i, ranges[i].Size()
 	}
 	for key := range st.holders {
-		if r, ok := st.policy.NodePortRangeOf(key.Protocol, key.port); ok {
+		if r, ok := st.Policy.NodePortRangeOf(key.Protocol, key.port); ok {
 			out[at[r.Name]].Free--
 		}
 	}
 	for i, d := range decisions {
 		for _, n := range d.Ports {
-			p, _ := st.services[i].Port(n.Name)
-			if r, ok := st.policy.NodePortRangeOf(p.Protocol, n.Port); ok {
+			p, _ := st.Services[i].Port(n.Name)
+			if r, ok := st.Policy.NodePortRangeOf(p.Protocol, n.Port); ok {
 				out[at[r.Name]].Assigned++
 			}
 		}

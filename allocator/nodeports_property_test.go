@@ -172,7 +172,8 @@ func TestNodePortsAreThoseOfTheNaiveModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, objects := drawPortful(t)
 		services := readPortful(objects)
-		decisions, usage := DecideNodePorts(p, services)
+		outcome := DecideNodePorts(NodePortView{Policy: p, Services: services})
+		decisions, usage := outcome.Decisions, outcome.Usage
 		want := naive(p, services)
 		used := map[string]string{}
 		for i := range services {
@@ -215,7 +216,7 @@ func TestNodePortsAreThoseOfTheNaiveModel(t *testing.T) {
 func TestNodePortsStay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, objects := drawPortful(t)
-		decisions, _ := DecideNodePorts(p, readPortful(objects))
+		decisions := DecideNodePorts(NodePortView{Policy: p, Services: readPortful(objects)}).Decisions
 		has := map[string]string{}
 		for i, s := range objects {
 			shows(s, NodePortsText(decisions[i].Ports))
@@ -223,7 +224,7 @@ func TestNodePortsStay(t *testing.T) {
 		}
 		late := portful("x/late", "asks=http="+rapid.SampledFrom([]string{"33000", "33002", "auto"}).Draw(t, "late"))
 		again := rapid.Permutation(append(objects, late)).Draw(t, "order")
-		decisions, _ = DecideNodePorts(p, readPortful(again))
+		decisions = DecideNodePorts(NodePortView{Policy: p, Services: readPortful(again)}).Decisions
 		for i, s := range again {
 			if s == late {
 				continue

@@ -221,7 +221,7 @@ func TestDecideNodePorts(t *testing.T) {
 			for _, s := range c.services {
 				list = append(list, NodePortServiceOf(s, nil))
 			}
-			decisions, _ := DecideNodePorts(ranges(t, c.ranges...), list)
+			decisions := DecideNodePorts(NodePortView{Policy: ranges(t, c.ranges...), Services: list}).Decisions
 			for i, d := range decisions {
 				got := ""
 				if d.Reason != "" {
@@ -267,7 +267,7 @@ func TestNodePortServiceReadsLabels(t *testing.T) {
 	for _, c := range []struct{ namespace, service, want string }{{"games", "game", "http=33333"}, {"games", "other", ""}, {"other", "game", ""}} {
 		s := portful("a", "asks=http=33333")
 		s.Labels = map[string]string{"app": c.service}
-		d, _ := DecideNodePorts(ranges(t, r), []NodePortService{NodePortServiceOf(s, labels.Set{"team": c.namespace})})
+		d := DecideNodePorts(NodePortView{Policy: ranges(t, r), Services: []NodePortService{NodePortServiceOf(s, labels.Set{"team": c.namespace})}}).Decisions
 		if got := NodePortsText(d[0].Ports); got != c.want {
 			t.Errorf("%+v: it has %q", c, got)
 		}
@@ -279,7 +279,7 @@ func TestNodePortUsage(t *testing.T) {
 	for _, s := range []*corev1.Service{portful("a", "asks=auto"), portful("b", "nodePort=33009"), portful("c", "has=http=33008")} {
 		list = append(list, NodePortServiceOf(s, nil))
 	}
-	_, usage := DecideNodePorts(ranges(t, openPorts("r", "33000-33009"), openPorts("s", "40000")), list)
+	usage := DecideNodePorts(NodePortView{Policy: ranges(t, openPorts("r", "33000-33009"), openPorts("s", "40000")), Services: list}).Usage
 	if got := fmt.Sprint(usage); got != "[{2 16} {0 2}]" {
 		t.Errorf("used: %s", got)
 	}

@@ -241,7 +241,7 @@ type pass struct {
 	changes []change
 	ports   []allocator.NodePortUsage // of the policy's NodePortRanges; none where nobody asks
 	pending map[verdict.Reason]int    // how many Services have no address
-	settles time.Time                 // when the first address is there long enough to be served by IPVS; zero: none waits for that
+	settles time.Time                 // when the first address is there long enough to be served by IPVS, or time alone changes node ports; zero: never
 }
 
 // sooner returns the earlier one of two times; a zero one does not count.

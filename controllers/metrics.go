@@ -216,7 +216,8 @@ func (m *announcingMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.duration.Collect(ch)
 }
 
-// Collectors are the metrics of a controller and of a speaker, both without values: what the reference page is made of.
-func Collectors() (controller, speaker prometheus.Collector) {
-	return newAllocationMetrics(), newAnnouncingMetrics("")
+// Collectors are the metrics of a controller, a speaker and a programmer, all without values: what the reference page is
+// made of.
+func Collectors() (controller, speaker, programmer prometheus.Collector) {
+	return newAllocationMetrics(), newAnnouncingMetrics(""), newProgrammingMetrics()
 }

@@ -26,7 +26,12 @@ type servedPort struct{ service, port string } // namespace/name; as "33333/TCP"
 type servedPorts struct {
 	heard bool // a programmer has told a short time ago that it is alive
 	ports map[servedPort]bool
-	more  bool // there are more than are listed
+	more  []portrange.Range // those beside it, whoever has them
+}
+
+// serves says whether a node serves the port for the Service.
+func (s *servedPorts) serves(service allocator.Key, port portrange.Range) bool {
+	return s.ports[servedPort{service.String(), port.String()}] || slices.ContainsFunc(s.more, port.Overlaps)
 }
 
 // servedPorts reads what the programmers say.
@@ -49,8 +54,12 @@ func (p *Programmers) servedPorts(ctx context.Context) (out servedPorts, err err
 				out.ports[servedPort{n.Service, n.Port}] = true
 			}
 		}
-		out.more = out.more || int(s.Counts.NodePorts+s.Counts.Refused) > len(s.NodePorts)
+		for _, text := range s.MorePorts {
+			more, _ := portrange.Parse(text) // what does not parse counts as not served
+			out.more = append(out.more, more...)
+		}
 	}
+	out.more = portrange.Merge(out.more)
 	return out, nil
 }
 
@@ -71,8 +80,8 @@ func (a *Allocation) nodePorts(ctx context.Context, services []*corev1.Service, 
 	for i, s := range services {
 		requests[i] = nodePortServiceOf(s, namespaces[s.Namespace], a.Class)
 	}
-	decisions, usage := allocator.DecideNodePorts(a.policy, requests)
-	p.ports = usage
+	out := allocator.DecideNodePorts(allocator.NodePortView{Policy: a.policy, Services: requests, Now: now, OrphanGrace: a.OrphanGrace})
+	p.ports, p.settles = out.Usage, sooner(p.settles, out.RecheckAt)
 	at := make(map[*corev1.Service]int, len(p.changes))
 	for i := range p.changes {
 		at[p.changes[i].service] = i
@@ -87,7 +96,7 @@ func (a *Allocation) nodePorts(ctx context.Context, services []*corev1.Service, 
 		if ok {
 			c = p.changes[k]
 		}
-		switch changed := c.setNodePorts(&requests[i], decisions[i], served, now); {
+		switch changed := c.setNodePorts(&requests[i], out.Decisions[i], served, now); {
 		case ok:
 			p.changes[k] = c
 		case changed:
@@ -107,14 +116,17 @@ func hasNodePorts(s *corev1.Service) bool {
 func (c *change) setNodePorts(r *allocator.NodePortService, d allocator.NodePortDecision, served servedPorts, now time.Time) bool {
 	s := c.service
 	before, text := s.Annotations[allocator.AnnotationNodePortsAssigned], allocator.NodePortsText(d.Ports)
+	since := instant(d.OrphanedSince)
+	noted := before != text || s.Annotations[allocator.AnnotationNodePortsOrphanedSince] != since
 	setAnnotation(s, c.notes, allocator.AnnotationNodePortsAssigned, text)
+	setAnnotation(s, c.notes, allocator.AnnotationNodePortsOrphanedSince, since)
 	say := func(kind string, v verdict.Verdict) { c.more = append(c.more, about{s, event{kind, v}}) }
 	if d.Reason == "" {
 		said := meta.RemoveStatusCondition(&c.after.Conditions, allocator.ConditionNodePorts)
 		if said && before != "" {
 			say(corev1.EventTypeNormal, verdict.Verdict{Reason: verdict.NodePortsReleased, Message: "the Service asks for no node ports any more, so " + before + " is free"})
 		}
-		return said || before != ""
+		return said || noted
 	}
 	v, isTrue := servedVerdict(r, d, served)
 	old := meta.FindStatusCondition(s.Status.Conditions, allocator.ConditionNodePorts)
@@ -135,7 +147,7 @@ func (c *change) setNodePorts(r *allocator.NodePortService, d allocator.NodePort
 		status = metav1.ConditionTrue
 	}
 	if told(v) && old.Status == status {
-		return before != text
+		return noted
 	}
 	meta.SetStatusCondition(&c.after.Conditions, metav1.Condition{
 		Type: allocator.ConditionNodePorts, Status: status, Reason: string(v.Reason), Message: cut(v.Message, maxConditionMessage),
@@ -150,9 +162,8 @@ func servedVerdict(r *allocator.NodePortService, d allocator.NodePortDecision, s
 	without := ""
 	for _, n := range d.Ports {
 		p, _ := r.Port(n.Name) // it was given for that one
-		port := portrange.Port(p.Protocol, n.Port).String()
-		if !served.ports[servedPort{r.Key.String(), port}] && !served.more {
-			without = port
+		if port := portrange.Port(p.Protocol, n.Port); !served.serves(r.Key, port) {
+			without = port.String()
 			break
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,7 +63,7 @@ func TestNodePortsOutsideTheAPIServersRange(t *testing.T) {
 	}
 	games := s.portRange("games", v1alpha1.NodePortRangeSpec{Ports: []string{"33000-33999"}, Services: &v1alpha1.ServiceSelector{Namespaces: []string{s.namespace}}})
 	s.create(games, s.inner("web", "http=33333"), s.inner("other", "http=33333"), s.inner("any", "auto"), s.inner("plain", "http=31000"))
-	c := s.start(settings{})
+	c := s.start(settings{grace: 3 * time.Second})
 	s.hasPorts("any", "http=33000", "NoProgrammer", "no node's IPVS programmer reports")
 	s.hasPorts("plain", "", "NodePortOutside", "is the API server's to give")
 	first, second := "web", "other"
@@ -95,6 +96,7 @@ func TestNodePortsOutsideTheAPIServersRange(t *testing.T) {
 		return ""
 	})
 	s.merge(games, `{"spec":{"services":{"namespaces":["elsewhere"]}}}`)
+	s.hasPorts("any", "http=33000", "NodePortOrphaned", "although no NodePortRange gives the Service 33000/TCP any more")
 	s.hasPorts("any", "", "NodePortNotAllowed", "no NodePortRange with TCP ports admits the Service")
 }
 

@@ -112,11 +112,14 @@ func TestNodePorts(t *testing.T) {
 		{name: "it asks for one that is free", do: func() { b.change("web", annotated(allocator.AnnotationNodePorts, "auto")) }, want: "http=33333 True NodePortsAssigned: " + assigned},
 		{name: "it asks for another one", do: func() { b.change("web", annotated(allocator.AnnotationNodePorts, "http=33335")) },
 			want: "http=33335 False NodePortsNotServed: assigned http=33335" + by + "; no node serves 33335/TCP yet", events: []string{"Normal NodePortsAssigned assigned http=33335" + by}},
-		{name: "what is served is more than is listed", do: func() {
-			state.Status.Counts.NodePorts = 2000
+		{name: "it serves more than is listed one by one, this one not", do: func() {
+			state.Status.MorePorts = []string{"33336-33999/TCP", "33335/UDP", "nonsense"}
 			serves("1/TCP")
-			state.Status.Counts.NodePorts = 2000
-			_ = b.Client.Update(context.Background(), state)
+		},
+			want: "http=33335 False NodePortsNotServed: assigned http=33335" + by + "; no node serves 33335/TCP yet"},
+		{name: "this one too", do: func() {
+			state.Status.MorePorts = []string{"33330-33999/TCP"}
+			serves("1/TCP")
 		},
 			want: "http=33335 True NodePortsAssigned: assigned http=33335" + by},
 		{name: "it asks for nothing any more", do: func() {

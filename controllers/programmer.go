@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,8 +24,10 @@ import (
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/addrset"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/ipvs"
+	"github.com/fairlead-lb/fairlead/ipvs/health"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -39,16 +42,20 @@ type Programming struct {
 	Kernel    ipvs.Kernel
 	States    *ProgrammerStates
 	Options   ProgrammingOptions
+	Registry  prometheus.Registerer // for metrics; nil: none
 
 	cache      cache.Cache
 	watchdog   *watchdog.Watchdog
 	dirty      chan struct{}
 	programmer *ipvs.Programmer
+	metrics    *programmingMetrics
+	checks     health.Checks // of Services that are served whole
 	started    time.Time
 	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
 	serving    map[allocator.Key]time.Time             // until when a Service is served that asks no more; zero: it asks
 	slices     map[types.UID]readSlice                 // read before
 	ranges     *policy.Policy                          // of NodePortRanges alone, last compiled
+	ports      map[portHere][]netip.Addr               // of NodePortRanges, by the last view
 }
 
 // ProgrammingOptions are the choices of who runs the cluster.
@@ -79,12 +86,22 @@ func (p *Programming) SetUp(m ctrl.Manager) error {
 	p.cache, p.dirty, p.started = m.GetCache(), make(chan struct{}, 1), time.Now()
 	p.serving, p.slices = map[allocator.Key]time.Time{}, map[types.UID]readSlice{}
 	p.watchdog = watchdog.New("the programmer", roundLimit)
+	p.metrics = newProgrammingMetrics()
+	if p.Registry != nil {
+		if err := p.Registry.Register(p.metrics); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
+	}
 	p.programmer = &ipvs.Programmer{
 		Log: p.Log, Node: p.Node, Kernel: p.Kernel, View: p.view, Dirty: p.dirty, Changed: p.report, Watchdog: p.watchdog,
+		Answer: p.checks.Apply, Synced: p.metrics.synced,
 	}
 	p.States.Alive = p.alive
 	return errors.Join(m.AddHealthzCheck("programmer", p.watchdog.Check), m.Add(everywhere(p.run)))
 }
+
+// Repaired notes that something which others changed in the kernel is put right.
+func (p *Programming) Repaired() { p.metrics.repairs.Inc() }
 
 // Ready returns nil when the kernel holds the whole last plan.
 func (p *Programming) Ready(*http.Request) error {
@@ -126,11 +143,22 @@ func (p *Programming) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("looking for a kube-proxy: %w", err)
 		}
-		if local.Proxy != plan.ProxyNone {
-			return fmt.Errorf("--all-services stands in for kube-proxy, but one runs on node %s (mode %s): remove it, or the flag", p.Node, local.Proxy)
+		if err := alone(p.Node, local.Proxy); err != nil {
+			return err
 		}
 	}
 	return p.programmer.Run(ctx)
+}
+
+// alone returns nil where a programmer may stand in for kube-proxy.
+func alone(node string, proxy plan.Proxy) error {
+	switch {
+	case proxy.Replaces():
+		return fmt.Errorf("--all-services stands in for kube-proxy, but %s does so already on node %s: have it leave that, or remove the flag", proxy, node)
+	case proxy != plan.ProxyNone:
+		return fmt.Errorf("--all-services stands in for kube-proxy, but one runs on node %s (mode %s): remove it, or the flag", node, proxy)
+	}
+	return nil
 }
 
 // view gathers the view; it is for the programmer.
@@ -153,6 +181,7 @@ func (p *Programming) view(local plan.Local) (plan.View, bool) {
 // report tells what came of a round. Until a view was carried out nothing is known, and what was reported before stays.
 func (p *Programming) report() {
 	r := p.programmer.Report()
+	p.metrics.show(&r)
 	balancers := p.balancers.Load()
 	if !r.Ready && len(r.Problems) == 0 || balancers == nil && len(r.Missing) == 0 {
 		return
@@ -188,7 +217,11 @@ func stateOfProgrammer(r *ipvs.Report, balancers *map[netip.Addr]struct{}, start
 	}
 	slices.SortStableFunc(s.NodePorts, func(a, b v1alpha1.ProgrammerNodePort) int { return last(a.Refused) - last(b.Refused) })
 	if len(s.NodePorts) > v1alpha1.MaxProgrammerNodePorts {
-		s.NodePorts, s.Truncated = s.NodePorts[:v1alpha1.MaxProgrammerNodePorts], true
+		s.MorePorts = morePorts(s.NodePorts[v1alpha1.MaxProgrammerNodePorts:])
+		s.NodePorts = s.NodePorts[:v1alpha1.MaxProgrammerNodePorts]
+	}
+	if len(s.MorePorts) > v1alpha1.MaxProgrammerRanges {
+		s.MorePorts, s.Truncated = s.MorePorts[:v1alpha1.MaxProgrammerRanges], true
 	}
 	for _, x := range r.Problems {
 		s.Problems = append(s.Problems, v1alpha1.SpeakerProblem{Reason: string(x.Reason), Message: cut(x.Message, maxProblemMessage)})
@@ -201,6 +234,20 @@ func stateOfProgrammer(r *ipvs.Report, balancers *map[netip.Addr]struct{}, start
 	s.Counts.Problems = int32(len(s.Problems))
 	s.Problems = s.Problems[:min(len(s.Problems), maxProgrammerProblems)]
 	return s
+}
+
+// morePorts are those of a list that are served, as ranges.
+func morePorts(list []v1alpha1.ProgrammerNodePort) (out []string) {
+	var ports []portrange.Range
+	for _, n := range list {
+		if r, err := portrange.Parse(n.Port); err == nil && !n.Refused {
+			ports = append(ports, r...)
+		}
+	}
+	for _, r := range portrange.Merge(ports) {
+		out = append(out, r.String())
+	}
+	return out
 }
 
 // maxProgrammerProblems is how many problems a ProgrammerState lists at most.

@@ -75,7 +75,7 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 		at[allocator.Key{Namespace: s.Namespace, Name: s.Name}] = len(v.Services)
 		v.Services = append(v.Services, x)
 	}
-	p.serving = serving
+	p.serving, p.ports = serving, ports.now
 	p.addSlices(v.Services, at, endpoints.Items)
 	return v, nil
 }
@@ -114,6 +114,7 @@ func (p *Programming) served(s *corev1.Service, setting mode.Setting, ports []pl
 	}
 	if whole {
 		out.ClusterIPs, out.ExternalIPs = addresses(s.Spec.ClusterIPs), addresses(s.Spec.ExternalIPs)
+		out.HealthPort = uint16(s.Spec.HealthCheckNodePort) // else it is kube-proxy's to answer
 	}
 	for _, port := range s.Spec.Ports {
 		x := plan.Port{Name: port.Name, Protocol: cmp.Or(port.Protocol, corev1.ProtocolTCP), Port: uint16(port.Port)}

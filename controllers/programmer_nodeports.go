@@ -8,7 +8,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
@@ -22,6 +24,14 @@ type portsHere struct {
 	namespaces    map[string]map[string]string // labels, by name
 	node          labels.Set
 	own, internal []netip.Addr // the node's addresses, and those that its Node names
+	// before is where ports were served by the last view, and now where they are by this one.
+	before, now map[portHere][]netip.Addr
+}
+
+// portHere is a port that this node serves for a Service. It is comparable.
+type portHere struct {
+	service types.UID
+	allocator.NodePort
 }
 
 // portsHere reads what decides on ports of NodePortRanges, but for the Services. The controller compares the ranges with the
@@ -32,7 +42,7 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 		return h, err
 	}
 	p.ranges, _ = policy.Compile(policy.Objects{NodePortRanges: list.Items}, p.ranges)
-	h = portsHere{class: p.Class, policy: p.ranges, own: own}
+	h = portsHere{class: p.Class, policy: p.ranges, own: own, before: p.ports, now: map[portHere][]netip.Addr{}}
 	if len(list.Items) == 0 || node == nil {
 		return h, nil
 	}
@@ -48,9 +58,10 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 	return h, nil
 }
 
-// of returns the ports that the controller gave a Service and that this node serves, by the range as it is now.
+// of returns the ports that the controller gave a Service and that this node serves, by the range as it is now. One that no
+// range gives it any more, and that the controller lets it keep for a while, is served where it was.
 func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
-	if len(h.policy.NodePortRanges) == 0 {
+	if len(h.policy.NodePortRanges) == 0 && len(h.before) == 0 {
 		return nil
 	}
 	r := nodePortServiceOf(s, h.namespaces[s.Namespace], h.class)
@@ -59,11 +70,12 @@ func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
 		if !ok || n.Port == 0 {
 			continue
 		}
-		ports, ok := h.policy.NodePortRangeOf(p.Protocol, n.Port)
-		if !ok || !ports.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
-			continue
+		addresses := h.before[portHere{s.UID, n}]
+		if ports, ok := h.policy.NodePortRangeOf(p.Protocol, n.Port); ok && ports.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
+			addresses = ports.ServedOn(h.node, h.own, h.internal)
 		}
-		if addresses := ports.ServedOn(h.node, h.own, h.internal); len(addresses) > 0 {
+		if len(addresses) > 0 {
+			h.now[portHere{s.UID, n}] = addresses
 			out = append(out, plan.NodePort{Name: n.Name, Port: n.Port, Addresses: addresses})
 		}
 	}

@@ -47,7 +47,7 @@ func TestProgrammerGather(t *testing.T) {
 	objects := []client.Object{
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelTopologyZone: "z"}}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.0.0/24"}}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.1.0/24", "fd00:1::/64"}}},
-		named("asks", assigned("172.25.254.50", "fd00::50"), asks, annotated(plan.AnnotationScheduler, "mh"), annotated(portrange.Annotation, "21"), func(s *corev1.Service) {
+		named("asks", func(s *corev1.Service) { s.Spec.HealthCheckNodePort = 32002 }, assigned("172.25.254.50", "fd00::50"), asks, annotated(plan.AnnotationScheduler, "mh"), annotated(portrange.Annotation, "21"), func(s *corev1.Service) {
 			s.Spec.ExternalTrafficPolicy, s.Spec.InternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal, &local
 			s.Spec.LoadBalancerSourceRanges = []string{"192.0.2.0/24", " 10.0.0.1/8"}
 			s.Spec.SessionAffinity, s.Spec.SessionAffinityConfig = corev1.ServiceAffinityClientIP, &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &timeout}}
@@ -58,6 +58,7 @@ func TestProgrammerGather(t *testing.T) {
 		named("is-proxied", assigned("172.25.254.53"), proxy),
 		named("whole", whole, func(s *corev1.Service) {
 			s.Spec.Type, s.Spec.ExternalIPs = corev1.ServiceTypeNodePort, []string{"203.0.113.1"}
+			s.Spec.HealthCheckNodePort = 32001
 		}),
 		named("headless", whole, func(s *corev1.Service) {
 			s.Spec.Type, s.Spec.ClusterIP = corev1.ServiceTypeClusterIP, corev1.ClusterIPNone
@@ -108,7 +109,7 @@ func TestProgrammerGather(t *testing.T) {
 			{Namespace: "default", Name: "is-proxied", UID: "u1", AssignedAt: at, LoadBalancer: parse([]string{"172.25.254.53"}), Ports: ports},
 			{
 				Namespace: "default", Name: "whole", UID: "u1", ClusterIPs: parse([]string{"10.96.0.7"}), ExternalIPs: parse([]string{"203.0.113.1"}),
-				Ports: []plan.Port{{Name: "web", Protocol: "TCP", Port: 80, NodePort: 30080}},
+				HealthPort: 32001, Ports: []plan.Port{{Name: "web", Protocol: "TCP", Port: 80, NodePort: 30080}},
 			},
 		},
 	}
@@ -224,6 +225,16 @@ func TestStateOfProgrammer(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 
+	// What the list of node ports leaves out is told as ranges.
+	many := ipvs.Report{Node: "n1", Ready: true, NodePorts: []plan.Held{port(33334, true)}}
+	for i := range 1500 {
+		many.NodePorts = append(many.NodePorts, port(uint16(40000+i), false))
+	}
+	got = stateOfProgrammer(&many, &balancers, now)
+	if len(got.NodePorts) != v1alpha1.MaxProgrammerNodePorts || !slices.Equal(got.MorePorts, []string{"40999-41499/TCP"}) || got.Truncated || got.Counts.NodePorts != 1500 {
+		t.Errorf("of 1,500 node ports %d are listed, and %q; %+v", len(got.NodePorts), got.MorePorts, got.Counts)
+	}
+
 	// However much there is, the object stays well below what etcd takes.
 	for i := range 20000 {
 		a := netip.AddrFrom16([16]byte{0: 0x20, 13: byte(i >> 8), 14: byte(i), 15: 1})
@@ -279,4 +290,101 @@ func TestComplaints(t *testing.T) {
 		t.Fatal(err)
 	}
 	tells("huazi Warning SchedulerUnavailable node b has no mh")
+}
+
+// TestAllServices: a programmer stands in for kube-proxy only where nothing does its work.
+func TestAllServices(t *testing.T) {
+	for proxy, want := range map[plan.Proxy]string{
+		plan.ProxyNone:     "",
+		plan.ProxyIPTables: "one runs on node n1 (mode iptables): remove it, or the flag",
+		plan.ProxyNFTables: "one runs on node n1 (mode nftables)",
+		plan.ProxyIPVS:     "one runs on node n1 (mode ipvs)",
+		plan.ProxyCilium:   "Cilium does so already on node n1: have it leave that, or remove the flag",
+		plan.ProxyCalico:   "Calico does so already on node n1",
+	} {
+		if err := alone("n1", proxy); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("beside %q: %v, want %q", proxy, err, want)
+		}
+	}
+}
+
+// TestProgrammerGathersWhole: with --all-services a programmer serves whole whatever names no other service proxy.
+func TestProgrammerGathersWhole(t *testing.T) {
+	of := func(name string, kind corev1.ServiceType, proxy string) *corev1.Service {
+		s := huazi()
+		s.Name, s.ResourceVersion, s.Spec.Type = name, "", kind
+		s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.96.0.7", []string{"10.96.0.7"}
+		s.Spec.Ports = []corev1.ServicePort{{Port: 80, NodePort: 30080}}
+		if proxy != "" {
+			s.Labels = map[string]string{labelProxyName: proxy}
+		}
+		return s
+	}
+	external := of("external", corev1.ServiceTypeExternalName, "")
+	balancer := of("balancer", corev1.ServiceTypeLoadBalancer, "")
+	assigned("172.25.254.50")(balancer)
+	p := &Programming{
+		Namespace: "metallb-system", Node: "n1", dirty: make(chan struct{}, 1), Options: ProgrammingOptions{AllServices: true},
+		Client: fakeClient(t, of("cluster", corev1.ServiceTypeClusterIP, ""), of("node", corev1.ServiceTypeNodePort, ""), balancer, external,
+			of("ours", corev1.ServiceTypeClusterIP, proxyName), of("theirs", corev1.ServiceTypeClusterIP, "example.com")).Build(),
+	}
+	v, err := p.gather(context.Background(), plan.Local{}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range v.Services {
+		got = append(got, fmt.Sprint(s.Name, " ", s.ClusterIPs, s.Ports[0].NodePort, s.LoadBalancer))
+	}
+	want := []string{"balancer [10.96.0.7] 30080 [172.25.254.50]", "cluster [10.96.0.7] 30080 []", "node [10.96.0.7] 30080 []", "ours [10.96.0.7] 30080 []"}
+	slices.Sort(got)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestProgrammerServesOrphans: a port that no range gives its Service any more is served where it was, until the controller
+// takes it away; a programmer that starts meanwhile does not know where that was.
+func TestProgrammerServesOrphans(t *testing.T) {
+	games := portRange("games", "33000-33999")
+	games.Spec.NodeAddresses = []string{"192.0.2.0/24"}
+	web := inner("web", "http=33333")
+	web.ResourceVersion = ""
+	holding("http=33333")(web)
+	c := fakeClient(t, games, web, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}).Build()
+	serves := func(p *Programming, want string) {
+		t.Helper()
+		v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1", "192.0.2.1"})}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, s := range v.Services {
+			got += fmt.Sprint(s.NodePorts)
+		}
+		if got != want {
+			t.Errorf("served are %s, want %s", got, want)
+		}
+	}
+	fresh := func() *Programming {
+		return &Programming{Namespace: "metallb-system", Node: "n1", Client: c, dirty: make(chan struct{}, 1)}
+	}
+	p := fresh()
+	const there = "[{http 33333 [192.0.2.1]}]"
+	serves(p, there)
+	if err := c.Delete(context.Background(), games); err != nil {
+		t.Fatal(err)
+	}
+	serves(p, there)
+	serves(p, there)
+	serves(fresh(), "")
+	var s corev1.Service
+	if err := c.Get(context.Background(), client.ObjectKeyFromObject(web), &s); err != nil {
+		t.Fatal(err)
+	}
+	delete(s.Annotations, allocator.AnnotationNodePortsAssigned)
+	if err := c.Update(context.Background(), &s); err != nil {
+		t.Fatal(err)
+	}
+	serves(p, "")
 }

@@ -160,7 +160,7 @@ func (v *Validation) consequences(ctx context.Context, before, after *policy.Pol
 	return Consequences(view.Services, old, allocator.Decide(view).Decisions), nil
 }
 
-// portConsequences says which Services would lose node ports that they have.
+// portConsequences says which Services would lose node ports that they have, be it after a time of grace.
 func (v *Validation) portConsequences(ctx context.Context, before, after *policy.Policy) ([]string, error) {
 	list, namespaces, err := v.running(ctx)
 	if err != nil {
@@ -170,9 +170,9 @@ func (v *Validation) portConsequences(ctx context.Context, before, after *policy
 	for i := range list {
 		services[i] = nodePortServiceOf(&list[i], namespaces[list[i].Namespace], v.Class)
 	}
-	old, _ := allocator.DecideNodePorts(before, services)
-	then, _ := allocator.DecideNodePorts(after, services)
-	return PortConsequences(services, old, then), nil
+	old := allocator.DecideNodePorts(allocator.NodePortView{Policy: before, Services: services, Now: v.Now()})
+	then := allocator.DecideNodePorts(allocator.NodePortView{Policy: after, Services: services, Now: v.Now()})
+	return PortConsequences(services, old.Decisions, then.Decisions), nil
 }
 
 // replaced returns the objects with the candidate in the place of the one of its kind and name, or without that one

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
+	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
 // served explains which nodes serve a Service by IPVS. Of one that has nothing to do with that it says nothing.
@@ -162,8 +163,10 @@ func (e *Explanation) programming(v *View, node string) {
 	if !n.Ready {
 		step.Message += ": " + n.Message
 	}
-	if n.KubeProxy != "" {
-		step.add("kube-proxy", Fact, "", "runs in mode %s", n.KubeProxy)
+	if proxy := plan.Proxy(n.KubeProxy); proxy.Replaces() {
+		step.add("kube-proxy", Fact, "", "%s does its work by eBPF", proxy)
+	} else if proxy != plan.ProxyNone {
+		step.add("kube-proxy", Fact, "", "runs in mode %s", proxy)
 	}
 	for _, x := range p.State.NodePorts {
 		if x.Refused {
@@ -181,7 +184,7 @@ func (e *Explanation) programming(v *View, node string) {
 
 // answerTo is how much a programmer's problem matters: some leave everything served.
 func answerTo(r verdict.Reason) Answer {
-	if r == verdict.SchedulerUnavailable || r == verdict.KubeProxyIPVS {
+	if r == verdict.SchedulerUnavailable || r == verdict.KubeProxyIPVS || r == verdict.KubeProxyReplaced {
 		return Fact
 	}
 	return No

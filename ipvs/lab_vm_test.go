@@ -116,13 +116,9 @@ func (l *lab) pod(name string, on *host, number int) {
 	}
 }
 
-// serve answers on a port: by TCP with a line "name address-of-the-client" and then with what it gets; by UDP with that
-// line for every packet; until stop is called.
+// serve answers on a port: by TCP as answer does; by UDP with its first line for every packet; until stop is called.
 func (h *host) serve(t *testing.T, port int) (stop func()) {
 	t.Helper()
-	greeting := func(from net.Addr) string {
-		return h.name + " " + netip.MustParseAddrPort(from.String()).Addr().Unmap().String() + "\n"
-	}
 	var listener net.Listener
 	var packets net.PacketConn
 	var err, errUDP error
@@ -135,20 +131,7 @@ func (h *host) serve(t *testing.T, port int) (stop func()) {
 	}
 	stop = func() { listener.Close(); packets.Close() }
 	t.Cleanup(stop)
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				if _, err := io.WriteString(c, greeting(c.RemoteAddr())); err == nil {
-					io.Copy(c, c)
-				}
-			}()
-		}
-	}()
+	go h.answer(listener)
 	go func() {
 		buffer := make([]byte, 2048)
 		for {
@@ -156,10 +139,30 @@ func (h *host) serve(t *testing.T, port int) (stop func()) {
 			if err != nil {
 				return
 			}
-			packets.WriteTo([]byte(greeting(from)), from)
+			packets.WriteTo([]byte(h.greeting(from)), from)
 		}
 	}()
 	return stop
+}
+
+// answer answers connections with a line "name address-of-the-client" and then with what it gets.
+func (h *host) answer(listener net.Listener) {
+	for {
+		c, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			if _, err := io.WriteString(c, h.greeting(c.RemoteAddr())); err == nil {
+				io.Copy(c, c)
+			}
+		}()
+	}
+}
+
+func (h *host) greeting(from net.Addr) string {
+	return h.name + " " + netip.MustParseAddrPort(from.String()).Addr().Unmap().String() + "\n"
 }
 
 // via makes a node the client's way to the load balancer's addresses.

@@ -4,6 +4,7 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -38,7 +39,7 @@ type Kernel interface {
 	Failed() plan.Failed
 }
 
-// Programmer holds one node's kernel to its plan. All fields but Changed and Watchdog are required.
+// Programmer holds one node's kernel to its plan. All fields but Changed, Answer, Synced and Watchdog are required.
 type Programmer struct {
 	Log    *slog.Logger
 	Node   string
@@ -50,6 +51,10 @@ type Programmer struct {
 	Dirty <-chan struct{}
 	// Changed is called after Report changed, by the goroutine of Run; nil: nobody wants to know.
 	Changed func()
+	// Answer answers these health checks, and no others; nil: nobody does.
+	Answer func([]plan.Check) error
+	// Synced is called after every try to have the kernel hold a plan, with what that took; nil: nobody wants to know.
+	Synced func(took time.Duration, err error)
 	// Watchdog follows the rounds; nil: nothing does.
 	Watchdog *watchdog.Watchdog
 
@@ -63,8 +68,10 @@ type Report struct {
 	// Checked is when the kernel was last seen to hold what is reported. It is no part of what Changed tells.
 	Checked   time.Time
 	Addresses []netip.Addr      // that are served with all that is planned for them; sorted
+	Servers   int               // virtual servers that the kernel holds
+	Reals     int               // their real servers, but for those that get nothing new
 	NodePorts []plan.Held       // of NodePortRanges: those that are served, and those refused; sorted
-	Proxy     plan.Proxy        // kube-proxy's mode
+	Proxy     plan.Proxy        // kube-proxy's mode, or what there is instead
 	Missing   []string          // kernel modules
 	Problems  []verdict.Verdict // of the node
 	Verdicts  []plan.Verdict    // of Services, that are not served as they ask for; sorted
@@ -73,7 +80,7 @@ type Report struct {
 // same says whether two reports differ in nothing but the time.
 func (r *Report) same(o *Report) bool {
 	return r.Node == o.Node && r.Ready == o.Ready && r.Proxy == o.Proxy && slices.Equal(r.Addresses, o.Addresses) &&
-		slices.Equal(r.NodePorts, o.NodePorts) && slices.Equal(r.Missing, o.Missing) && slices.Equal(r.Problems, o.Problems) &&
+		r.Servers == o.Servers && r.Reals == o.Reals && slices.Equal(r.NodePorts, o.NodePorts) && slices.Equal(r.Missing, o.Missing) && slices.Equal(r.Problems, o.Problems) &&
 		slices.Equal(r.Verdicts, o.Verdicts)
 }
 
@@ -90,6 +97,9 @@ func (p *Programmer) Run(ctx context.Context) error {
 	r := round{Programmer: p, dirty: true}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	if p.Answer != nil {
+		defer func() { _ = p.Answer(nil) }()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -193,7 +203,14 @@ func (r *round) hold(ctx context.Context, now time.Time) {
 	applies := r.dirty || r.retry > 0 && !now.Before(r.retryAt)
 	var err error
 	if applies {
+		began := time.Now()
 		err = r.Kernel.Apply(ctx, r.plan)
+		if r.Answer != nil { // now that what they ask for is served
+			err = errors.Join(err, r.Answer(r.plan.Checks))
+		}
+		if r.Synced != nil && ctx.Err() == nil {
+			r.Synced(time.Since(began), err)
+		}
 	} else {
 		err = r.Kernel.Check(ctx)
 	}
@@ -227,6 +244,7 @@ func (r *round) tell(now time.Time, problems []verdict.Verdict) {
 		next.Ready = len(problems) == 0
 		failed := r.Kernel.Failed()
 		next.Addresses, next.NodePorts = r.plan.Served(&failed)
+		next.Servers, next.Reals = r.plan.Count(&failed)
 		for _, h := range r.plan.NodePorts {
 			if h.Refused {
 				next.NodePorts = append(next.NodePorts, h)
@@ -234,9 +252,13 @@ func (r *round) tell(now time.Time, problems []verdict.Verdict) {
 		}
 		next.Verdicts = r.plan.Verdicts
 	}
-	if r.local.Proxy == plan.ProxyIPVS {
+	switch proxy := r.local.Proxy; {
+	case proxy == plan.ProxyIPVS:
 		next.Problems = append(slices.Clone(problems), verdict.Verdict{Reason: verdict.KubeProxyIPVS,
 			Message: fmt.Sprintf("kube-proxy runs in IPVS mode on node %s, so everything is served by firewall marks", r.Node)})
+	case proxy.Replaces():
+		next.Problems = append(slices.Clone(problems), verdict.Verdict{Reason: verdict.KubeProxyReplaced,
+			Message: fmt.Sprintf("%s serves Services by eBPF on node %s, so IPVS serves only what that leaves alone", proxy, r.Node)})
 	}
 	last := r.report.Swap(next)
 	if r.Changed != nil && (last == nil || !last.same(next)) {

@@ -91,7 +91,7 @@ func service(name, address string, reals ...string) plan.Service {
 }
 
 // run starts a programmer in a bubble, calls f, and stops it.
-func run(t *testing.T, f func(*testing.T, *world)) {
+func run(t *testing.T, f func(*testing.T, *world), changes ...func(*Programmer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{dirty: make(chan struct{}, 1), known: true}
@@ -100,6 +100,9 @@ func run(t *testing.T, f func(*testing.T, *world)) {
 		w.kernel = &kernel.Programmer{Log: slog.New(slog.DiscardHandler), Servers: w.fake, Device: kernel.FakeDevice{Fake: w.fake}, Filter: kernel.FakeFilter{Fake: w.fake}}
 		w.programmer = &Programmer{
 			Log: slog.New(slog.NewTextHandler(w, nil)), Node: "a", Kernel: w, View: w.View, Dirty: w.dirty, Changed: func() { w.changes.Add(1) },
+		}
+		for _, change := range changes {
+			change(w.programmer)
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -247,6 +250,15 @@ func TestNodeChanges(t *testing.T) {
 		if dump := w.fake.Dump(); strings.Contains(dump, "TCP") || !strings.Contains(dump, "FWM") {
 			t.Errorf("beside kube-proxy in IPVS mode the kernel has\n%s", dump)
 		}
+		w.do(func() { w.local.Proxy = plan.ProxyCilium })
+		w.pass(checkEvery)
+		w.expect(t, true, "192.0.2.1", verdict.KubeProxyReplaced)
+		if m := w.programmer.Report().Problems[0].Message; !strings.HasPrefix(m, "Cilium serves Services by eBPF on node a") {
+			t.Errorf("the message is %q", m)
+		}
+		if dump := w.fake.Dump(); !strings.Contains(dump, "TCP") {
+			t.Errorf("beside Cilium the kernel has\n%s", dump)
+		}
 	})
 }
 
@@ -289,6 +301,66 @@ func TestListeners(t *testing.T) {
 		w.touch()
 		expect(false)
 	})
+}
+
+// TestHealthChecks: they are answered when what they ask for is served, and not after the end; a port that cannot be had is
+// told and tried again.
+func TestHealthChecks(t *testing.T) {
+	var mu sync.Mutex
+	var answered []plan.Check
+	var refuse error
+	answer := func(c []plan.Check) error {
+		mu.Lock()
+		defer mu.Unlock()
+		answered = c
+		return refuse
+	}
+	expect := func(t *testing.T, want ...plan.Check) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(answered, want) {
+			t.Errorf("answered are %v, want %v", answered, want)
+		}
+	}
+	run(t, func(t *testing.T, w *world) {
+		w.do(func() {
+			s := &w.view.Services[0]
+			s.ExternalLocal, s.HealthPort = true, 32001
+			s.Slices[0].Endpoints[0].Node = "a"
+		})
+		mu.Lock()
+		refuse = errors.New("somebody listens there")
+		mu.Unlock()
+		w.touch()
+		w.expect(t, false, "192.0.2.1", verdict.ProgrammingFailed)
+		mu.Lock()
+		refuse = nil
+		mu.Unlock()
+		w.pass(checkEvery)
+		w.expect(t, true, "192.0.2.1")
+		expect(t, plan.Check{Namespace: "x", Name: "web", Port: 32001, Local: 1})
+	}, func(p *Programmer) { p.Answer = answer })
+	expect(t)
+}
+
+// TestSynced: each plan that the kernel was to take is told, with what came of it, and no check is.
+func TestSynced(t *testing.T) {
+	var syncs, failures int
+	run(t, func(t *testing.T, w *world) {
+		w.pass(time.Minute)
+		w.do(func() { w.fake.Lacks, w.view.Services[0].Scheduler = []string{"lc"}, "lc" })
+		w.touch()
+	}, func(p *Programmer) {
+		p.Synced = func(_ time.Duration, err error) {
+			if syncs++; err != nil {
+				failures++
+			}
+		}
+	})
+	if syncs != 2 || failures != 1 {
+		t.Errorf("%d plans were told, %d of them failed, want 2 and 1", syncs, failures)
+	}
 }
 
 // TestLookFails: the node is served on as it was, and the error is told.

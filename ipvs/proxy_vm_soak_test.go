@@ -123,8 +123,8 @@ func (l *lab) kubeProxy(on *host, mode string) (log func() string, stop func()) 
 	}
 }
 
-// TestKubeProxy: beside the real kube-proxy in IPVS mode the address is served through two full syncs, and in nftables mode
-// after a start that empties the table of IPVS.
+// TestKubeProxy: beside the real kube-proxy in IPVS mode the address is served through two full syncs, and in nftables and
+// iptables mode after a start that empties the table of IPVS.
 func TestKubeProxy(t *testing.T) {
 	if out, err := exec.Command("modprobe", "ip_vs").CombinedOutput(); err != nil {
 		t.Fatalf("modprobe ip_vs: %v\n%s", err, out)
@@ -195,11 +195,28 @@ func TestKubeProxy(t *testing.T) {
 
 	// In nftables mode it empties the table of IPVS when it starts, and then leaves it alone.
 	log, end = l.kubeProxy(a, "nftables")
-	defer end()
 	report(plan.ProxyNFTables)
 	netnstest.Eventually(t, 3*time.Second, func() error { return l.quick(web4, "10.0.0.1") })
 	if got := a.Command(t, "ipvsadm", "-Ln"); !strings.Contains(got, web4) {
 		t.Errorf("beside kube-proxy in nftables mode there is no server with the address:\n%s", got)
 	}
 	stays("nftables", log, func(d time.Duration) bool { return d > 2*time.Second })
+	end()
+
+	// So it does in iptables mode.
+	log, end = l.kubeProxy(a, "iptables")
+	defer end()
+	report(plan.ProxyIPTables)
+	netnstest.Eventually(t, 3*time.Second, func() error { return l.quick(web4, "10.0.0.1") })
+	if got := a.Command(t, "ipvsadm", "-Ln"); !strings.Contains(got, web4) {
+		t.Errorf("beside kube-proxy in iptables mode there is no server with the address:\n%s", got)
+	}
+	netnstest.Eventually(t, starting, func() error { // its first sync comes after it tells its mode
+		f, err := l.pods["pod2"].open("tcp", ownService, "", 300*time.Millisecond)
+		if err == nil {
+			f.Close()
+		}
+		return err
+	})
+	stays("iptables", log, func(d time.Duration) bool { return d > 2*time.Second })
 }

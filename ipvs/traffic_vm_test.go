@@ -3,13 +3,16 @@
 package ipvs
 
 import (
+	"errors"
 	"net/netip"
 	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/fairlead-lb/fairlead/ipvs/kernel"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
@@ -282,6 +285,53 @@ TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
 				f.Close()
 			}
 		}},
+		{"a pod that is being deleted keeps its connections while it is there, and then the client is told", func(l *lab) {
+			v := l.view("a", l.service("pod1"))
+			v.Drain = time.Second
+			l.apply("a", v)
+			f, err := l.client.open("tcp", web4, "", patience)
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			defer f.Close()
+			v = l.view("a", l.service("pod1", "pod2"))
+			v.Drain = time.Second
+			for i := range v.Services[0].Slices[0].Endpoints[:2] { // of both families
+				e := &v.Services[0].Slices[0].Endpoints[i]
+				e.Ready, e.Serving, e.Terminating = false, true, true
+			}
+			l.apply("a", v)
+			time.Sleep(v.Drain + 200*time.Millisecond)
+			a := l.nodes["a"]
+			a.Do(func() { err = a.kernel.Check(l.t.Context()) })
+			if err := errors.Join(err, f.send(patience)); err != nil || f.pod != "pod1" {
+				l.t.Fatalf("its connection: %v, now %s", err, f.pod)
+			}
+			if got := l.answers(l.client, "tcp", web4, 3, ""); got["pod2"] != 3 {
+				l.t.Errorf("new connections are answered by %v", got)
+			}
+			v = l.view("a", l.service("pod2"))
+			v.Drain = time.Minute
+			l.apply("a", v)
+			if err := f.send(patience); !errors.Is(err, syscall.ECONNRESET) {
+				l.t.Errorf("when the pod is gone, the client gets %v, want a reset", err)
+			}
+		}},
+		{"what serves Services instead of kube-proxy is seen", func(l *lab) {
+			a := l.nodes["a"]
+			for device, want := range map[string]plan.Proxy{"cilium_host": plan.ProxyCilium, "bpfin.cali": plan.ProxyCalico} {
+				a.Command(l.t, "ip", "link", "add", device, "type", "dummy")
+				k := &kernel.Node{Log: a.kernel.Log, State: l.t.TempDir()}
+				var got plan.Local
+				var err error
+				a.Do(func() { got, err = k.Look(l.t.Context()) })
+				if err := errors.Join(err, k.Close()); err != nil || got.Proxy != want {
+					l.t.Errorf("with the device %s it is %q (%v), want %s", device, got.Proxy, err, want)
+				}
+				a.Command(l.t, "ip", "link", "del", device)
+			}
+		}},
+		{"SCTP, on a port and in a range", sctp},
 		{"node ports on which a process listens are served by the other nodes, and here when it stops", listener},
 		{"what others take away is repaired within 2 s", repair},
 		{"a restart of the programmer disturbs nothing", restart},

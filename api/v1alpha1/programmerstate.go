@@ -51,7 +51,8 @@ type ProgrammerStateStatus struct {
 	// +optional
 	Ready bool `json:"ready"`
 
-	// kubeProxy is the mode in which kube-proxy runs on the node, as far as that can be seen.
+	// kubeProxy is the mode in which kube-proxy runs on the node, or what does its work instead (Cilium, Calico), as far as
+	// that can be seen.
 	// +optional
 	KubeProxy string `json:"kubeProxy,omitempty"`
 
@@ -66,7 +67,8 @@ type ProgrammerStateStatus struct {
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
 
-	// truncated says that more is served than addresses or nodePorts list. What is not listed counts as not served.
+	// truncated says that more is served than addresses, or nodePorts and morePorts, list. What is not listed counts as not
+	// served.
 	// +optional
 	Truncated bool `json:"truncated,omitempty"`
 
@@ -74,6 +76,12 @@ type ProgrammerStateStatus struct {
 	// +listType=atomic
 	// +optional
 	NodePorts []ProgrammerNodePort `json:"nodePorts,omitempty"`
+
+	// morePorts are the ports that are served here and that nodePorts leaves out, as ranges: "33000-33999/TCP". At most 5000
+	// are listed.
+	// +listType=atomic
+	// +optional
+	MorePorts []string `json:"morePorts,omitempty"`
 
 	// problems are what keeps the node from serving everything.
 	// +listType=atomic

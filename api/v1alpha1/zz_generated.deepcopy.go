@@ -612,6 +612,11 @@ func (in *ProgrammerStateStatus) DeepCopyInto(out *ProgrammerStateStatus) {
 		*out = make([]ProgrammerNodePort, len(*in))
 		copy(*out, *in)
 	}
+	if in.MorePorts != nil {
+		in, out := &in.MorePorts, &out.MorePorts
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Problems != nil {
 		in, out := &in.Problems, &out.Problems
 		*out = make([]SpeakerProblem, len(*in))

@@ -47,7 +47,7 @@ func controllerCommand() *cobra.Command {
 	f.common.register(cmd.Flags())
 	f.webhookFlags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&f.elect, "leader-elect", true, "let one replica at a time decide; the others wait")
-	cmd.Flags().DurationVar(&f.orphanGrace, "orphan-grace", 5*time.Minute, "how long a Service keeps an address that is in no pool any more, where no other can be had; 0: not at all")
+	cmd.Flags().DurationVar(&f.orphanGrace, "orphan-grace", 5*time.Minute, "how long a Service keeps an address that is in no pool any more, where no other can be had, and a node port that is in no NodePortRange any more; 0: not at all")
 	cmd.Flags().StringVar(&f.nodePorts, "service-node-port-range", policy.DefaultServiceNodePorts().Span(), "`ports` that the API server gives itself, as its flag of this name says; no NodePortRange may have them")
 	cmd.Flags().StringVar(&f.status.address, "status-address", "", "`address` that serves the status page: on a loopback address by HTTP to all, on another one by HTTPS to those whom the API server knows and who may look; empty: none")
 	cmd.Flags().StringVar(&f.status.certificate, "status-tls-cert", "", "`file` with the status page's certificate; empty: one that signs itself")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-lb/fairlead/controllers"
 	"github.com/fairlead-lb/fairlead/ipvs/kernel"
@@ -107,9 +108,10 @@ func (f *ipvsFlags) run(ctx context.Context, stderr io.Writer) error {
 	defer func() { _ = node.Close() }()
 	collectAt(30)
 	programming := &controllers.Programming{
-		Log: log, Namespace: f.namespace, Class: f.class, Node: f.node, Kernel: node, Options: f.options,
+		Log: log, Registry: metrics.Registry, Namespace: f.namespace, Class: f.class, Node: f.node, Kernel: node, Options: f.options,
 		States: &controllers.ProgrammerStates{Log: log, Namespace: f.namespace, Node: f.node, Version: version},
 	}
+	node.Repaired = programming.Repaired
 	m, err := f.manager(ctx, log, func(o *manager.Options) { programming.Configure(o) })
 	if err != nil {
 		return err

@@ -54,10 +54,11 @@ func (described) Unregister(prometheus.Collector) bool { return false }
 
 // TestMetricsPageIsFresh: docs/metrics.md lists the metrics that the code registers.
 func TestMetricsPageIsFresh(t *testing.T) {
-	controller, speaker := described{}, described{}
-	c, s := controllers.Collectors()
+	controller, speaker, programmer := described{}, described{}, described{}
+	c, s, p := controllers.Collectors()
 	controller.MustRegister(c)
 	speaker.MustRegister(s)
+	programmer.MustRegister(p)
 	log := slog.New(slog.DiscardHandler)
 	layer2.New(layer2.Config{Log: log, Registerer: speaker})
 	peering.New(peering.Config{Log: log, Registerer: speaker})
@@ -65,7 +66,7 @@ func TestMetricsPageIsFresh(t *testing.T) {
 	var out strings.Builder
 	out.WriteString(`# Metrics
 
-Controllers and speakers serve Prometheus metrics on port 7948 at /metrics. Names that begin with metallb are those of
+Controllers and speakers serve Prometheus metrics on port 7948 at /metrics, IPVS programmers on port 7950. Names that begin with metallb are those of
 MetalLB and mean the same. What Go, controller-runtime and client-go tell of every program is there too and is not listed.
 A histogram's series end in _bucket, _sum and _count. With --secure-metrics they are served by HTTPS, to those alone who have the
 ClusterRole fairlead-metrics-reader. This page is made from the code
@@ -77,6 +78,7 @@ ClusterRole fairlead-metrics-reader. This page is made from the code
 	}{
 		{"Controller", "Only the controller that leads shows these.", controller},
 		{"Speaker", "A speaker shows what its own node does.", speaker},
+		{"IPVS programmer", "A programmer shows what its own node's kernel serves. Packets and connections of each virtual server are the kernel's to count: `ipvsadm -Ln --stats`, or the collector ipvs of Prometheus' node exporter.", programmer},
 	} {
 		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| name | labels | |\n|---|---|---|\n", role.title, role.note)
 		for _, name := range slices.Sorted(maps.Keys(role.described)) {

@@ -25,11 +25,11 @@ const (
 
 var (
 	core  = []string{"api/...", "policy", "allocator", "speaker/plan", "ipvs/plan", "ipvs/mode", "internal/addrset", "internal/diff", "internal/nearest", "internal/portrange", "internal/verdict", "lint", "explain"}
-	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "speaker/peering", "speaker/unserved", "ipvs/kernel"}
+	edges = []string{"speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "speaker/peering", "speaker/unserved", "ipvs/kernel", "ipvs/health"}
 
 	upper   = []string{module + "controllers/...", module + "cmd/...", module + "e2e/..."}
 	runtime = []string{"sigs.k8s.io/controller-runtime/..."}
-	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/peering", "speaker/unserved", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "ipvs/kernel"),
+	outside = append(own("speaker", "speaker/bfd", "speaker/bgp", "speaker/peering", "speaker/unserved", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members", "ipvs/kernel", "ipvs/health"),
 		"k8s.io/client-go/...", "github.com/prometheus/...", "github.com/mdlayher/...", "github.com/jsimonetti/rtnetlink/...",
 		"github.com/hashicorp/...", "github.com/osrg/gobgp/...", "github.com/cloudflare/ipvs/...", "github.com/google/nftables/...", "golang.org/x/sys/unix", "golang.org/x/net/bpf")
 )
@@ -45,6 +45,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/plan"}, own("allocator", "lint", "explain", "ipvs/plan")},
 		{[]string{"ipvs/plan"}, own("allocator", "policy", "speaker/plan", "lint", "explain")},
 		{[]string{"ipvs/kernel"}, own("policy", "speaker/plan", "speaker/link", "speaker/bgp", "speaker/layer2", "speaker/members")},
+		{[]string{"ipvs/health"}, own("policy", "speaker/plan", "ipvs/kernel")},
 		{edges, slices.Concat(own("speaker", "ipvs"), runtime, upper)},
 		{[]string{"speaker/bgp"}, own("speaker/bfd", "speaker/layer2", "speaker/link", "speaker/members")},
 		{[]string{"speaker/bfd"}, own("speaker/plan", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link", "speaker/members")},
@@ -55,7 +56,7 @@ func TestDirectionOfImports(t *testing.T) {
 		{[]string{"speaker/members"}, own("speaker/bfd", "speaker/bgp", "speaker/heartbeat", "speaker/layer2", "speaker/link")},
 		{[]string{"speaker/...", "ipvs/..."}, slices.Concat(runtime, upper)},
 		{[]string{"ipvs/mode"}, own("allocator", "speaker/plan", "ipvs/plan", "lint", "explain")},
-		{[]string{"ipvs"}, own("policy", "speaker", "speaker/plan", "ipvs/kernel")},
+		{[]string{"ipvs"}, own("policy", "speaker", "speaker/plan", "ipvs/kernel", "ipvs/health")},
 		{[]string{"statuspage"}, slices.Concat(outside, runtime, upper, own("lint"))},
 		{[]string{"controllers/..."}, upper[1:]},
 		{[]string{"internal/..."}, runtime},

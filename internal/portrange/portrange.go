@@ -2,6 +2,7 @@
 package portrange
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -74,6 +75,20 @@ func Parse(text string) ([]Range, error) {
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// Merge returns the ports of all ranges in as few as possible, sorted by protocol and port. The list is sorted in place.
+func Merge(list []Range) []Range {
+	slices.SortFunc(list, func(a, b Range) int { return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First)) })
+	var out []Range
+	for _, r := range list {
+		if i := len(out) - 1; i >= 0 && out[i].Protocol == r.Protocol && int(r.First) <= int(out[i].Last)+1 {
+			out[i].Last = max(out[i].Last, r.Last)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // parse reads one range.

@@ -124,3 +124,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestMerge(t *testing.T) {
+	for text, want := range map[string]string{
+		"2,1":                         "[1-2/TCP]",
+		"1,3":                         "[1/TCP 3/TCP]",
+		"65535,1-65534":               "[1-65535/TCP]",
+		"5/UDP,4,6/UDP,4/UDP,8/SCTP":  "[8/SCTP 4/TCP 4-6/UDP]",
+		"100-200,1-5,201,6-99,300":    "[1-201/TCP 300/TCP]",
+		"33000,33002,33001,33003/UDP": "[33000-33002/TCP 33003/UDP]",
+	} {
+		list, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(Merge(list)); got != want {
+			t.Errorf("%s becomes %s, want %s", text, got, want)
+		}
+	}
+	if got := fmt.Sprint(Merge([]Range{{"TCP", 1, 9}, {"TCP", 2, 3}, {"TCP", 2, 3}})); got != "[1-9/TCP]" {
+		t.Errorf("ranges that overlap become %s", got)
+	}
+}

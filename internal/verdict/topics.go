@@ -53,6 +53,8 @@ func programming() []Doc {
 			"See the message, and the log of the programmer on that node.", speakers},
 		{KubeProxyIPVS, "kube-proxy runs in IPVS mode on the node. It deletes virtual servers that it does not know, so all of Fairlead's are firewall-mark servers there.",
 			"Nothing. To have servers with addresses, as ipvsadm -Ln shows them best, run kube-proxy in another mode.", ""},
+		{KubeProxyReplaced, "Cilium or Calico serves Services on the node by eBPF, which sees packets before IPVS does. IPVS serves what that leaves alone: addresses with ipMode Proxy, Services with the label service.kubernetes.io/service-proxy-name, and ports of NodePortRanges.",
+			"See docs/ipvs.md, \"Beside kube-proxy\", for the versions that know ipMode.", ""},
 	}
 }
 
@@ -62,6 +64,8 @@ func nodePorts() []Doc {
 		{NodePortsNotServed, "The Service has its ports, and no node serves all of them yet: the IPVS programmers take a moment; or no node that the NodePortRange selects has one, or has an address of spec.nodeAddresses, or something else listens on the port there.",
 			"Look at what the programmers report.", programmers},
 		{NodePortsReleased, "The Service asks for no ports any more, so those that it had are free. Told once.", nothing, ""},
+		{NodePortOrphaned, "No NodePortRange has the port any more, or none that has it admits the Service. The Service keeps it for the time of grace (`--orphan-grace`, five minutes unless set), and is served on as before by the nodes that did so.",
+			"Put the port, or the Service's namespace, back into a NodePortRange, or let the Service ask for another port.", portRanges},
 		{NodePortTaken, "Another Service has the port, from a NodePortRange or as its nodePort or healthCheckNodePort; or another port of the same Service has it.", "Ask for another one, or for auto.", showService},
 		{NodePortOutside, "No NodePortRange has the port that the Service asks for.", "Ask for one that a NodePortRange has, or add it to one.", portRanges},
 		{NodePortNotAllowed, "The NodePortRange that has the port, or every one, does not admit the Service.", "Let its spec.services admit the Service's namespace and labels.", portRanges},

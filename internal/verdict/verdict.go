@@ -195,6 +195,8 @@ const (
 	NodePortsNotServed Reason = "NodePortsNotServed"
 	// NodePortsReleased: the Service asks for no ports any more, and those that it had are free.
 	NodePortsReleased Reason = "NodePortsReleased"
+	// NodePortOrphaned: no NodePortRange gives the Service the port any more, so it is kept for a time of grace.
+	NodePortOrphaned Reason = "NodePortOrphaned"
 	// NodePortTaken: another Service has the port.
 	NodePortTaken Reason = "NodePortTaken"
 	// NodePortOutside: no NodePortRange has the port.
@@ -227,6 +229,8 @@ const (
 	LeftToKubeProxy Reason = "LeftToKubeProxy"
 	// KubeProxyIPVS: kube-proxy runs in IPVS mode on the node, so addresses are served by firewall marks only.
 	KubeProxyIPVS Reason = "KubeProxyIPVS"
+	// KubeProxyReplaced: eBPF of Cilium or Calico serves Services on the node, and IPVS only what that leaves alone.
+	KubeProxyReplaced Reason = "KubeProxyReplaced"
 )
 
 // Verdict is one decision, told: a reason for machines and one sentence for people. It is comparable; the zero value

@@ -88,6 +88,8 @@ type Programmer struct {
 	Device  Device
 	Filter  Filter
 	Now     func() time.Time // time.Now where nil
+	// Repaired is called when something that others changed is about to be put right; nil: nobody wants to know.
+	Repaired func()
 
 	known     bool // what follows is what the kernel holds, as far as we know; Apply looks first where it is not so
 	failed    plan.Failed
@@ -96,7 +98,7 @@ type Programmer struct {
 	foreign   map[plan.Frontend]bool
 	elements  []Element
 	addresses []netip.Addr
-	draining  map[leaving]time.Time // until when
+	draining  map[leaving]drain
 	want      plan.Plan
 	next      int // the virtual server whose real servers are checked next
 	checks    int
@@ -108,6 +110,12 @@ type Programmer struct {
 type leaving struct {
 	plan.Frontend
 	server netip.AddrPort
+}
+
+// drain is what is known of one.
+type drain struct {
+	until       time.Time // when it goes at the latest; zero: not while its endpoint is there
+	terminating bool      // its pod was being deleted
 }
 
 func (p *Programmer) now() time.Time {
@@ -244,9 +252,9 @@ func (p *Programmer) observe() error {
 		p.servers[s.Frontend] = s
 	}
 	if p.draining == nil {
-		p.draining = map[leaving]time.Time{}
+		p.draining = map[leaving]drain{}
 	}
-	maps.DeleteFunc(p.draining, func(d leaving, _ time.Time) bool { return !hasReal(p.servers[d.Frontend].Reals, d.server) })
+	maps.DeleteFunc(p.draining, func(d leaving, _ drain) bool { return !hasReal(p.servers[d.Frontend].Reals, d.server) })
 	p.known = true
 	return nil
 }
@@ -366,7 +374,7 @@ func (p *Programmer) prune(want []plan.Server) (errs []error) {
 func (p *Programmer) retireAll(w *plan.Server) (errs []error) {
 	for _, r := range slices.Clone(p.servers[w.Frontend].Reals) {
 		if !hasReal(w.Reals, r.Address) {
-			if err := p.retire(w.Frontend, r, w.Drain); err != nil {
+			if err := p.retire(w, r); err != nil {
 				errs = append(errs, fmt.Errorf("removing %s from %s: %w", r.Address, w.Frontend, err))
 			}
 		}
@@ -388,22 +396,27 @@ func (p *Programmer) drain() (errs []error) {
 	return errs
 }
 
-// retire takes a real server away: at once where limit is 0, else when it has no connections left or the limit is over.
-func (p *Programmer) retire(f plan.Frontend, r plan.Real, limit time.Duration) error {
-	d := leaving{f, r.Address}
-	until, begun := p.draining[d]
-	if !begun && limit > 0 {
-		until = p.now().Add(limit)
-		p.draining[d] = until
+// retire takes a real server away: at once where the virtual server does not drain, or where the pod was being deleted and
+// is gone; else when it has no connections left; and, when its endpoint has been gone for the time to drain, whatever it has.
+func (p *Programmer) retire(w *plan.Server, r plan.Real) error {
+	f, d := w.Frontend, leaving{w.Frontend, r.Address}
+	state := p.draining[d]
+	i, there := slices.BinarySearchFunc(w.Leaving, r.Address, func(l plan.Leaving, a netip.AddrPort) int { return l.Address.Compare(a) })
+	switch {
+	case there:
+		state = drain{terminating: w.Leaving[i].Terminating}
+	case state.until.IsZero():
+		state.until = p.now().Add(w.Drain)
 	}
-	if r.Weight != 0 && limit > 0 {
-		r.Weight = 0
-		if err := p.Servers.Do(Change{Verb: SetReal, Frontend: f, Real: r}); err != nil {
-			return err
+	if w.Drain > 0 && (there || !state.terminating && p.now().Before(state.until)) {
+		p.draining[d] = state
+		if r.Weight != 0 {
+			r.Weight = 0
+			if err := p.Servers.Do(Change{Verb: SetReal, Frontend: f, Real: r}); err != nil {
+				return err
+			}
+			p.setReal(f, r)
 		}
-		p.setReal(f, r)
-	}
-	if limit > 0 && p.now().Before(until) {
 		reals, err := p.Servers.Reals(f)
 		if err != nil {
 			return err
@@ -458,6 +471,9 @@ func (p *Programmer) Check(ctx context.Context) error {
 		}
 		if !same {
 			p.Log.Warn("somebody changed virtual servers, addresses or rules of ours; they are put right")
+			if p.Repaired != nil {
+				p.Repaired()
+			}
 			p.known = false
 			return p.Apply(ctx, p.want)
 		}

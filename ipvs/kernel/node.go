@@ -29,6 +29,10 @@ import (
 const (
 	// proxyDevice is where kube-proxy in IPVS mode binds its addresses.
 	proxyDevice = "kube-ipvs0"
+	// calicoDevice is one that Calico has where it serves Services by eBPF, and only there.
+	calicoDevice = "bpfin.cali"
+	// ciliumDevice is one that Cilium has wherever it runs. Where no kube-proxy runs beside it, it does the work.
+	ciliumDevice = "cilium_host"
 	// proxyStatus is where kube-proxy says its mode, unless it is told to do so elsewhere.
 	proxyStatus = "127.0.0.1:10249"
 	// proxyEvery is how often kube-proxy is asked.
@@ -43,6 +47,8 @@ type Node struct {
 	Log *slog.Logger
 	// State is the folder, of the host, for records that outlive the process.
 	State string
+	// Repaired is called when something that others changed is about to be put right; nil: nobody wants to know.
+	Repaired func()
 	// ProcSys is the folder of the kernel's settings; empty: /proc/sys. A container's own one is read-only.
 	ProcSys string
 
@@ -112,13 +118,13 @@ func (n *Node) open() (missing []string, err error) {
 		return missing, err
 	}
 	n.closers, n.links, n.sockets = opened, links, sockets
-	n.programmer = &Programmer{Log: n.Log, Servers: servers, Device: device, Filter: table}
-	n.sysctls = Sysctls{Proc: cmp.Or(n.ProcSys, "/proc/sys"), Record: filepath.Join(n.State, "ipvs-sysctls.json")}
+	n.programmer = &Programmer{Log: n.Log, Servers: servers, Device: device, Filter: table, Repaired: n.Repaired}
+	n.sysctls = Sysctls{Proc: cmp.Or(n.ProcSys, "/proc/sys"), Record: filepath.Join(n.State, "ipvs-sysctls.json"), Log: n.Log}
 	return nil, nil
 }
 
-// interfaces returns the node's addresses, and the names of the interfaces that ask for neighbors; and whether kube-proxy's
-// is among them.
+// interfaces returns the node's addresses, and the names of the interfaces that ask for neighbors; and what serves Services
+// where no kube-proxy says that it does.
 func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy plan.Proxy, err error) {
 	links, err := n.links.Link.List()
 	if err != nil {
@@ -136,9 +142,7 @@ func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy pla
 	for i := range links {
 		if a := links[i].Attributes; a != nil {
 			names[links[i].Index] = link{a.Name, links[i].Flags&(unix.IFF_NOARP|unix.IFF_LOOPBACK) == 0}
-			if a.Name == proxyDevice {
-				proxy = plan.ProxyIPVS
-			}
+			proxy = cmp.Or(proxy, proxyOf(a.Name))
 		}
 	}
 	for _, m := range list {
@@ -164,8 +168,21 @@ func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy pla
 	return slices.Compact(addresses), slices.Compact(uplinks), proxy, nil
 }
 
-// askProxy asks kube-proxy for its mode, now and then. Where it does not answer, its device tells that it ran in IPVS mode
-// and may come back.
+// proxyOf tells by the name of an interface what serves Services. Nodes have one of these, if any.
+func proxyOf(device string) plan.Proxy {
+	switch device {
+	case proxyDevice:
+		return plan.ProxyIPVS
+	case calicoDevice:
+		return plan.ProxyCalico
+	case ciliumDevice:
+		return plan.ProxyCilium
+	}
+	return plan.ProxyNone
+}
+
+// askProxy asks kube-proxy for its mode, now and then. Where it does not answer, a device tells that it ran in IPVS mode and
+// may come back, or what there is instead.
 func (n *Node) askProxy(device plan.Proxy, now time.Time) plan.Proxy {
 	if now.Sub(n.proxyAsked) >= proxyEvery || n.proxy != plan.ProxyIPVS && device == plan.ProxyIPVS {
 		n.proxyAsked = now

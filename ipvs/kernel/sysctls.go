@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 type Sysctls struct {
 	Proc   string // /proc/sys
 	Record string // the file of the record
+	// Log shows what is set and given back; nil: nothing does.
+	Log *slog.Logger
 }
 
 const (
@@ -191,9 +194,13 @@ func (s *Sysctls) read(name string) (string, error) {
 }
 
 func (s *Sysctls) write(name, value string) error {
+	before, _ := s.read(name)
 	// An empty list takes a line of its own.
 	if err := os.WriteFile(filepath.Join(s.Proc, name), []byte(value+"\n"), 0o644); err != nil {
 		return fmt.Errorf("setting %s to %q: %w", name, value, err)
+	}
+	if s.Log != nil {
+		s.Log.Info("a setting of the kernel is changed", "sysctl", strings.NewReplacer("/", ".", ".", "/").Replace(name), "from", before, "to", value)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +52,22 @@ func TestSettings(t *testing.T) {
 		t.Error("the record is still there")
 	}
 	must(t, again.Restore())
+}
+
+// TestSettingsAreShown: what is changed and given back stands in the log, with what it was, once.
+func TestSettingsAreShown(t *testing.T) {
+	s := proc(t, fresh())
+	var log bytes.Buffer
+	s.Log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 2 {
+		must(t, s.Apply([]string{"eth0"}, nil))
+	}
+	must(t, s.Restore())
+	for _, want := range []string{"sysctl=net.ipv4.ip_forward from=0 to=1", "sysctl=net.ipv4.conf.eth0.arp_announce from=0 to=2", "sysctl=net.ipv4.conf.eth0.arp_announce from=2 to=0"} {
+		if n := strings.Count(log.String(), want); n != 1 {
+			t.Errorf("the log has %q %d times, want once:\n%s", want, n, log.String())
+		}
+	}
 }
 
 // TestSettingsMissing: a setting that cannot be made is named, and the others are made.

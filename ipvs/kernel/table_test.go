@@ -264,8 +264,9 @@ func TestFake(t *testing.T) {
 	}
 }
 
-// TestDrain: a real server with connections that is no longer wanted has weight 0 until they are gone or its time is over;
-// one whose connections are not worth waiting for goes at once; one that is wanted again is as before.
+// TestDrain: a real server with connections that is no longer wanted has weight 0 until they are gone. While its endpoint is
+// there it waits as long as it takes; then for a pod that was being deleted not at all, for another one until its time is
+// over. One whose connections are not worth waiting for goes at once; one that is wanted again is as before.
 func TestDrain(t *testing.T) {
 	ctx := context.Background()
 	both, one := with(plan.Plan{}, web("10.244.0.5:8080", "10.244.1.5:8080")), with(plan.Plan{}, web("10.244.1.5:8080"))
@@ -303,6 +304,37 @@ func TestDrain(t *testing.T) {
 		must(t, w.Check(ctx))
 		has(t, s, -1)
 	})
+	t.Run("while its endpoint is there, then until its time is over", func(t *testing.T) {
+		w, s := start(t)
+		must(t, w.Apply(ctx, leaves(one, plan.Leaving{Address: leaving})))
+		w.now = w.now.Add(time.Hour)
+		must(t, w.Check(ctx))
+		has(t, s, 0)
+		must(t, w.Apply(ctx, one))
+		w.now = w.now.Add(59 * time.Second)
+		must(t, w.Check(ctx))
+		has(t, s, 0)
+		w.now = w.now.Add(time.Second)
+		must(t, w.Check(ctx))
+		has(t, s, -1)
+	})
+	t.Run("while its pod is being deleted, and no longer", func(t *testing.T) {
+		w, s := start(t)
+		must(t, w.Apply(ctx, leaves(one, plan.Leaving{Address: leaving, Terminating: true})))
+		w.now = w.now.Add(time.Hour)
+		must(t, w.Check(ctx))
+		has(t, s, 0)
+		must(t, w.Apply(ctx, one))
+		has(t, s, -1)
+	})
+	t.Run("an endpoint that is not ready is no real server", func(t *testing.T) {
+		w := fakeWorld()
+		must(t, w.Apply(ctx, leaves(one, plan.Leaving{Address: leaving})))
+		must(t, w.Check(ctx))
+		if n := len(w.Servers.(*Fake).Table[one.Servers[0].Frontend].Reals); n != 1 {
+			t.Errorf("there are %d real servers, want 1", n)
+		}
+	})
 	t.Run("wanted again", func(t *testing.T) {
 		w, s := start(t)
 		must(t, w.Apply(ctx, both))
@@ -335,6 +367,13 @@ func TestDrain(t *testing.T) {
 		must(t, w.Check(ctx))
 		has(t, s, -1)
 	})
+}
+
+// leaves is the plan with an endpoint of its first server that gets nothing new.
+func leaves(p plan.Plan, l plan.Leaving) plan.Plan {
+	p.Servers = slices.Clone(p.Servers)
+	p.Servers[0].Leaving = []plan.Leaving{l}
+	return p
 }
 
 // TestOneChangeIsOneCall: an endpoint that comes is one call, whatever else there is; the same plan again is none.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -69,13 +70,39 @@ func (s *Service) candidates(port *Port, v6 bool) (out []candidate) {
 	return out
 }
 
+// pool is the real servers of a scope, and the endpoints that get nothing new there.
+type pool struct {
+	reals   []Real
+	leaving []Leaving
+}
+
+// pool sorts the endpoints of a scope.
+func (v *View) pool(all []candidate, where scope, weights map[string]uint32) pool {
+	if where == onThisNode {
+		all = filter(all, func(c candidate) bool { return c.Node == v.Node })
+	}
+	out := pool{reals: reals(v.serving(all, where), weights)}
+	if len(out.reals) == len(all) {
+		return out
+	}
+	for _, c := range all {
+		at := netip.AddrPortFrom(c.Address, c.port)
+		if _, serves := slices.BinarySearchFunc(out.reals, at, func(r Real, a netip.AddrPort) int { return r.Address.Compare(a) }); !serves {
+			out.leaving = append(out.leaving, Leaving{at, c.Terminating})
+		}
+	}
+	// Of one that is listed twice, the one that stays longer counts.
+	slices.SortFunc(out.leaving, func(a, b Leaving) int {
+		return cmp.Or(a.Address.Compare(b.Address), compareBool(a.Terminating, b.Terminating))
+	})
+	out.leaving = slices.CompactFunc(out.leaving, func(a, b Leaving) bool { return a.Address == b.Address })
+	return out
+}
+
 // serving returns those that get new connections: the ready ones, else those that are terminating but still serving. Of
 // all ready ones in the cluster, those hinted for this node or its zone, where every one has such a hint
 // (kubernetes.io/docs, "Topology Aware Routing" and "trafficDistribution").
 func (v *View) serving(all []candidate, where scope) []candidate {
-	if where == onThisNode {
-		all = filter(all, func(c candidate) bool { return c.Node == v.Node })
-	}
 	ready := filter(all, func(c candidate) bool { return c.Ready })
 	if len(ready) == 0 {
 		return filter(all, func(c candidate) bool { return c.Serving && c.Terminating })

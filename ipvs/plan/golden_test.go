@@ -38,6 +38,7 @@ type service struct {
 	Ports                      []string // name=port[:nodePort]/protocol->target
 	NodePorts                  map[string]uint16
 	Local, InternalLocal       bool
+	Health                     uint16
 	Affinity                   int // seconds
 	From                       []netip.Prefix
 	Scheduler, Ranges, Weights string
@@ -65,7 +66,7 @@ func (s *service) read(t *testing.T, node []netip.Addr) Service {
 	t.Helper()
 	out := Service{
 		Namespace: "x", Name: s.Name, UID: s.Name, LoadBalancer: s.LB, ClusterIPs: s.Cluster, ExternalIPs: s.External, ExternalLocal: s.Local,
-		InternalLocal: s.InternalLocal, Affinity: time.Duration(s.Affinity) * time.Second, SourceRanges: s.From,
+		HealthPort: s.Health, InternalLocal: s.InternalLocal, Affinity: time.Duration(s.Affinity) * time.Second, SourceRanges: s.From,
 		Scheduler: s.Scheduler, Ranges: s.Ranges, Weights: s.Weights,
 	}
 	if s.Since > 0 {
@@ -146,6 +147,9 @@ func text(p Plan) string {
 		for _, r := range s.Reals {
 			fmt.Fprintf(&b, "    -> %s %d\n", r.Address, r.Weight)
 		}
+		for _, l := range s.Leaving {
+			fmt.Fprintf(&b, "    leaving %s, terminating %v\n", l.Address, l.Terminating)
+		}
 	}
 	f := p.Filter
 	lines(&b, "open", f.Open)
@@ -160,6 +164,9 @@ func text(p Plan) string {
 	lines(&b, "hairpin", f.Hairpin)
 	for _, h := range p.NodePorts {
 		fmt.Fprintf(&b, "  node port %s of %s/%s refused %v\n", h.Ports, h.Namespace, h.Name, h.Refused)
+	}
+	for _, c := range p.Checks {
+		fmt.Fprintf(&b, "  health check of %s/%s on port %d: %d here\n", c.Namespace, c.Name, c.Port, c.Local)
 	}
 	for _, v := range p.Verdicts {
 		fmt.Fprintf(&b, "  %s/%s: %s\n", v.Namespace, v.Name, v.Verdict)

@@ -5,17 +5,23 @@ import (
 	"slices"
 )
 
-// Proxy is the mode in which kube-proxy runs on a node.
+// Proxy is the mode in which kube-proxy runs on a node, or what does its work instead.
 type Proxy string
 
 // The modes. With nftables and iptables it leaves all of IPVS alone while it runs; in the mode ipvs it deletes the virtual
-// servers with an address that it does not know.
+// servers with an address that it does not know. The eBPF programs of Cilium and Calico see packets before IPVS does, and
+// leave alone what kube-proxy leaves alone: addresses with ipMode Proxy and Services with a label service-proxy-name.
 const (
 	ProxyNone     Proxy = "" // none runs, or it does not say
 	ProxyIPTables Proxy = "iptables"
 	ProxyNFTables Proxy = "nftables"
 	ProxyIPVS     Proxy = "ipvs"
+	ProxyCilium   Proxy = "Cilium"
+	ProxyCalico   Proxy = "Calico"
 )
+
+// Replaces says whether it is no kube-proxy but does its work by eBPF.
+func (p Proxy) Replaces() bool { return p == ProxyCilium || p == ProxyCalico }
 
 // Local is what a node says of itself before anything is planned.
 type Local struct {
@@ -52,10 +58,7 @@ func (p *Plan) Served(failed *Failed) (addresses []netip.Addr, ports []Held) {
 	for _, a := range failed.Addresses {
 		broken[a] = true
 	}
-	down := map[Frontend]bool{}
-	for _, f := range failed.Servers {
-		down[f] = true
-	}
+	down := failed.servers()
 	for i := range p.Servers {
 		if f := p.Servers[i].Frontend; f.Mark == 0 {
 			addresses = append(addresses, f.Address.Addr())
@@ -80,4 +83,25 @@ func (p *Plan) Served(failed *Failed) (addresses []netip.Addr, ports []Held) {
 		}
 	}
 	return addresses, ports
+}
+
+// Count returns how many virtual and real servers of the plan a kernel holds that holds all but what failed.
+func (p *Plan) Count(failed *Failed) (servers, reals int) {
+	down := failed.servers()
+	for i := range p.Servers {
+		if !down[p.Servers[i].Frontend] {
+			servers++
+			reals += len(p.Servers[i].Reals)
+		}
+	}
+	return servers, reals
+}
+
+// servers are those that are not as planned.
+func (f *Failed) servers() map[Frontend]bool {
+	down := make(map[Frontend]bool, len(f.Servers))
+	for _, s := range f.Servers {
+		down[s] = true
+	}
+	return down
 }

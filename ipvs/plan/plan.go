@@ -24,6 +24,7 @@ type Plan struct {
 	Servers   []Server
 	Filter    Filter
 	NodePorts []Held
+	Checks    []Check           // the health checks that are answered; sorted by port
 	Reserved  []portrange.Range // see View
 	// Verdicts say of Services what is not served as it was asked for, and why. A Service without one is served in full.
 	Verdicts []Verdict
@@ -55,6 +56,7 @@ func Build(v *View) Plan {
 	b.settle(jobs)
 	for i := range jobs {
 		b.serve(&jobs[i])
+		b.check(jobs[i].Service)
 	}
 	return b.finish()
 }
@@ -75,6 +77,7 @@ func (b *builder) finish() Plan {
 	p.NodePorts = unique(p.NodePorts, func(x, y Held) int {
 		return cmp.Or(x.Ports.Compare(y.Ports), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
+	p.Checks = unique(p.Checks, Check.compare)
 	slices.SortFunc(p.Verdicts, func(x, y Verdict) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name), cmp.Compare(x.Message, y.Message))
 	})

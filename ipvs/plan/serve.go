@@ -11,12 +11,12 @@ import (
 
 // backend is what is worked out once for all fronts of a port, or of all ranges, in one family.
 type backend struct {
-	job           *job
-	port          *Port // nil: ranges
-	v6            bool
-	cluster, node []Real // the real servers anywhere, and on this node
-	marked        [2]bool
-	drain         bool // of the fronts seen so far one has a protocol whose connections are worth waiting for
+	job    *job
+	port   *Port // nil: ranges
+	v6     bool
+	pools  [2]pool // by scope
+	marked [2]bool
+	drain  bool // of the fronts seen so far one has a protocol whose connections are worth waiting for
 }
 
 // serve adds a Service to the plan: its ports, then its ranges, in both families.
@@ -55,9 +55,9 @@ func (b *builder) servePort(j *job, fronts []front, v6 bool) {
 		}
 		b.tell(j.Service, verdict.WrongFamily, "%s: the endpoints are all of the other family", fronts[i].Address)
 	}
-	e := backend{job: j, port: port, v6: v6, cluster: reals(b.serving(all, everywhere), j.weights)}
+	e := backend{job: j, port: port, v6: v6, pools: [2]pool{b.pool(all, everywhere, j.weights)}}
 	if j.ExternalLocal || j.InternalLocal {
-		e.node = reals(b.serving(all, onThisNode), j.weights)
+		e.pools[onThisNode] = b.pool(all, onThisNode, j.weights)
 	}
 	for _, f := range fronts {
 		e.drain = e.drain || isStream(f.Protocol)
@@ -99,7 +99,7 @@ func (b *builder) serveFront(e *backend, f front) {
 	}
 	filter.Masquerade = append(filter.Masquerade, f.Ports)
 	if e.job.ExternalLocal {
-		if len(e.node) > 0 {
+		if len(e.pools[onThisNode].reals) > 0 {
 			filter.External = append(filter.External, Marked{f.Ports, b.markServer(e, onThisNode)})
 			filter.Preserve = append(filter.Preserve, f.Ports)
 		} else {
@@ -141,11 +141,9 @@ func (b *builder) markServer(e *backend, where scope) uint32 {
 }
 
 func (b *builder) addServer(e *backend, at Frontend, where scope, drains bool) {
-	s := Server{Frontend: at, Settings: e.job.settings, Reals: e.cluster}
-	if where == onThisNode {
-		s.Reals = e.node
-	}
+	s := Server{Frontend: at, Settings: e.job.settings, Reals: e.pools[where].reals}
 	if drains {
+		s.Leaving = e.pools[where].leaving
 		if s.Drain = e.job.Drain; s.Drain == 0 {
 			s.Drain = b.Drain
 		}

@@ -125,8 +125,19 @@ type Real struct {
 type Server struct {
 	Frontend
 	Settings
-	// Drain is the longest time for which a real server that is no longer wanted keeps the connections that it has; 0: they
-	// end at once, as for protocols in which a client notices nothing else.
+	// Drain is the longest time for which a real server keeps the connections that it has when its endpoint is gone; 0: they
+	// end at once, even before that, as for protocols in which a client notices nothing else.
 	Drain time.Duration
 	Reals []Real
+	// Leaving are endpoints that are to get nothing new but are still there: sorted by address, and none is in Reals. Only
+	// those that have been real servers matter.
+	Leaving []Leaving
+}
+
+// Leaving is an endpoint that gets no new connections. While it is there, it keeps those that it has: a pod that is being
+// deleted is, at the latest, until its termination grace period is over. It is comparable.
+type Leaving struct {
+	Address netip.AddrPort
+	// Terminating: when the endpoint is gone, so is the pod, and no connection is worth waiting for.
+	Terminating bool
 }

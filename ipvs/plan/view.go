@@ -43,6 +43,7 @@ type Service struct {
 	Ports                   []Port
 	NodePorts               []NodePort // from NodePortRanges, served whether or not the Service is served whole
 	ExternalLocal           bool       // externalTrafficPolicy is Local
+	HealthPort              uint16     // healthCheckNodePort, where this node is to answer it; 0: it is not
 	InternalLocal           bool       // internalTrafficPolicy is Local
 	Affinity                time.Duration
 	SourceRanges            []netip.Prefix // empty: everybody may

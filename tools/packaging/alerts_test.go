@@ -90,6 +90,7 @@ metallb_speaker_announced{instance="s2",ip="192.0.2.2",service="d/b",protocol="b
 metallb_bgp_session_up{instance="s1",peer="192.0.2.9:179"} 1x60
 metallb_bfd_session_up{instance="s1",peer="192.0.2.9"} 1x60
 fairlead_layer2_conflicts_total{instance="s1",ip="192.0.2.1",host="speaker"} 0+1x60
+fairlead_ipvs_ready{instance="p1"} 1x60
 `
 
 // TestAlerts: what each alert fires on, with Prometheus' own engine. "-" takes the healthy series of that beginning away.
@@ -151,6 +152,11 @@ fairlead_allocation_pending_services{reason="PoolNotAllowed"} 1x60`, at: time.Mi
 			series: "-metallb_k8s_client_config_stale_bool\n" + `metallb_k8s_client_config_stale_bool{instance="c"} 1x60`, at: time.Minute,
 			want: []string{"FairleadConfigurationRefused warning: An object of the configuration is bad, and c goes by what it was before"},
 		},
+		"a kernel that does not hold all that it is to serve": {
+			series: "-fairlead_ipvs_ready\n" + `fairlead_ipvs_ready{instance="p1"} 1 0x60`, at: 3 * time.Minute,
+			want: []string{"FairleadProgrammerNotReady warning: The kernel at p1 does not hold all that IPVS is to serve there"},
+		},
+		"no IPVS programmer": {series: "-fairlead_ipvs_ready", at: 20 * time.Minute},
 		"no controller leads": {
 			series: "-fairlead_allocation_duration_seconds_count", at: 2 * time.Minute,
 			want: []string{"FairleadNoLeader critical: No controller leads: Services get no addresses; those that have one keep it"},
@@ -193,7 +199,7 @@ func TestAlertValues(t *testing.T) {
 	for value, alert := range map[string]string{
 		"staleConfig": "FairleadConfigurationRefused", "addressPoolExhausted": "FairleadPoolExhausted", "addressPoolUsage": "FairleadPoolFillingUp",
 		"addressNotAnnounced": "FairleadAddressNotAnnounced", "addressConflict": "FairleadAddressConflict",
-		"bgpSessionDown": "FairleadBGPSessionDown", "bfdSessionDown": "FairleadBFDSessionDown", "noLeader": "FairleadNoLeader",
+		"bgpSessionDown": "FairleadBGPSessionDown", "bfdSessionDown": "FairleadBFDSessionDown", "programmerNotReady": "FairleadProgrammerNotReady", "noLeader": "FairleadNoLeader",
 	} {
 		want := maps.Clone(all)
 		delete(want, alert)
