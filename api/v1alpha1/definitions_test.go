@@ -164,6 +164,8 @@ status.counts.refused integer int32
 status.kubeProxy string
 status.missing array
 status.missing[] string
+status.morePorts array
+status.morePorts[] string
 status.nodePorts array
 status.nodePorts[] object
 status.nodePorts[].address string required
