@@ -20,7 +20,10 @@ import (
 
 func BenchmarkAssignment(b *testing.B) { stage(b, "One Service after the other", assignment) }
 func BenchmarkTakeOver(b *testing.B)   { stage(b, "Take-over", takeOver) }
-func BenchmarkIdle(b *testing.B)       { stage(b, "Idle with 1,000 Services", idle) }
+func BenchmarkTakeOver2000(b *testing.B) {
+	stage(b, "Take-over of 2,000 addresses", func(m *measurement) { takeOverMany(m, 2000) })
+}
+func BenchmarkIdle(b *testing.B) { stage(b, "Idle with 1,000 Services", idle) }
 func BenchmarkBurst(b *testing.B) {
 	stage(b, "2,000 Services at once", func(m *measurement) { burst(m, 2000, 2*time.Second) })
 }
