@@ -77,6 +77,12 @@ func (f *speakerFlags) check() error {
 		return fmt.Errorf("--router-id %s: want an IPv4 address such as 192.0.2.1", f.routerID)
 	case f.drain < 0:
 		return fmt.Errorf("--drain-time %s: want 0 or more", f.drain)
+	case f.refresh < 0:
+		return fmt.Errorf("--gratuitous-refresh %s: want 0, for never, or more", f.refresh)
+	case f.frameRate < 1:
+		return fmt.Errorf("--gratuitous-rate %d: want 1 frame a second or more", f.frameRate)
+	case f.options.FailbackAfter < 0:
+		return fmt.Errorf("--failback-after %s: want 0 or more", f.options.FailbackAfter)
 	}
 	return nil
 }
