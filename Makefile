@@ -50,10 +50,11 @@ test-e2e: setup build ## Test users' stories in a cluster in network namespaces 
 fuzz: ## Fuzz what parses bytes from the wire or text from users, each target for $(FUZZ)
 	@set -e; for f in $(FUZZED); do go test -run '^$$' -fuzz "^$${f##*/}\$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x ./$${f%/*}; done
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
-	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/bgp ./speaker/peering ./speaker/bfd
+	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/layer2 ./speaker/bgp ./speaker/peering ./speaker/bfd
 soak: setup build e2e-artifacts ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
 	CGO_ENABLED=0 go test -exec "$(CURDIR)/bin/lab machine --file kube-proxy=$$(bin/lab assets)/kube-proxy" -count=1 -tags vm,soak ./ipvs
+	$(AS_ROOT) -tags soak -timeout 20m -run Reachability ./speaker/layer2
 	$(AS_ROOT) -tags e2e,install,soak -timeout 60m -p 1 ./e2e/...
 
 demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C
