@@ -168,7 +168,7 @@ func newAnnouncingMetrics(node string) *announcingMetrics {
 		announced: prometheus.NewDesc("metallb_speaker_announced", "Addresses of Services that this node announces",
 			[]string{"service", "protocol", "node", "ip"}, nil),
 		candidates: prometheus.NewDesc("fairlead_layer2_candidates",
-			"Nodes that may announce an address which this node announces, itself included; at most 3 are counted", []string{"ip"}, nil),
+			"Nodes that may announce an address which this node announces, itself included; 0: it goes on although none may", []string{"ip"}, nil),
 		takeOvers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_layer2_takeovers_total", Help: "Addresses of Services that this node has taken over from another one",
 		}),

@@ -178,9 +178,9 @@ func TestSpeakerMetrics(t *testing.T) {
 	v4, v6 := parse([]string{"172.25.254.50"})[0], parse([]string{"fd00::50"})[0]
 	var p plan.Plan
 	for _, x := range []plan.Verdict{
-		{Name: "huazi", Address: v4, Verdict: verdict.Verdict{Reason: verdict.Announced}},
+		{Name: "huazi", Address: v4, Candidates: 1, Verdict: verdict.Verdict{Reason: verdict.Announced}},
 		{Name: "huazi", Address: v6, Verdict: verdict.Verdict{Reason: verdict.Announced}},
-		{Name: "shares", Address: v4, Verdict: verdict.Verdict{Reason: verdict.Announced}},
+		{Name: "shares", Address: v4, Candidates: 1, Verdict: verdict.Verdict{Reason: verdict.Announced}},
 		{Name: "elsewhere", Address: v4, Verdict: verdict.Verdict{Reason: verdict.NotOwner}},
 	} {
 		x.Namespace = "default"
@@ -202,9 +202,9 @@ func TestSpeakerMetrics(t *testing.T) {
 	layer2.now = nil
 	report(plan.Plan{Verdicts: []plan.Verdict{{Namespace: "default", Name: "huazi", Address: v4, Owner: "n2", Verdict: verdict.Verdict{Reason: verdict.NotOwner}}}})
 	layer2.now = []plan.Announcement{{Address: v4}}
-	report(plan.Plan{Verdicts: []plan.Verdict{{Namespace: "default", Name: "huazi", Address: v4, Owner: "n1", Next: [2]string{"n2"}, Verdict: verdict.Verdict{Reason: verdict.Announced}}}})
+	report(plan.Plan{Verdicts: []plan.Verdict{{Namespace: "default", Name: "huazi", Address: v4, Owner: "n1", Next: [2]string{"n2"}, Candidates: 7, Verdict: verdict.Verdict{Reason: verdict.Announced}}}})
 	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 0",
-		`fairlead_layer2_candidates{ip="172.25.254.50"} 2`, "fairlead_layer2_takeover_duration_seconds_count 1", "fairlead_layer2_takeovers_total 1",
+		`fairlead_layer2_candidates{ip="172.25.254.50"} 7`, "fairlead_layer2_takeover_duration_seconds_count 1", "fairlead_layer2_takeovers_total 1",
 		`metallb_speaker_announced{ip="172.25.254.50",node="n1",protocol="layer2",service="default/huazi"} 1`)
 	report(plan.Plan{})
 	shows(t, a.metrics, "metallb_k8s_client_config_loaded_bool 1", "metallb_k8s_client_config_stale_bool 0",

@@ -385,6 +385,7 @@ func (l *noLayer2) ApplyLeaving(_ context.Context, want, _ []plan.Announcement) 
 }
 
 func (*noLayer2) Changed() <-chan struct{}                  { return nil }
+func (*noLayer2) Contested() time.Time                      { return time.Time{} }
 func (*noLayer2) Watch(context.Context, []netip.Addr) error { return nil }
 func (*noLayer2) Paused() (time.Duration, bool)             { return 0, false }
 func (*noLayer2) Conflicts() []layer2.Conflict              { return nil }

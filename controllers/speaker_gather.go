@@ -142,7 +142,7 @@ func publishedBy(states []v1alpha1.SpeakerState) published {
 		s := &states[i]
 		links := []plan.NodeLink{} // not nil: they are known
 		for _, l := range s.Status.Links {
-			x := plan.NodeLink{Name: l.Name, Up: l.Up}
+			x := plan.NodeLink{Name: l.Name, Up: l.Up, Unsettled: l.Unsettled}
 			for _, text := range l.Subnets {
 				if p, err := netip.ParsePrefix(text); err == nil {
 					x.Subnets = append(x.Subnets, p)

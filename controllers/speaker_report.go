@@ -77,7 +77,7 @@ func (a *Announcing) newlyAnnounced(r speaker.Report, sessions []bgp.SessionStat
 		if _, ok := achieved[v.Address]; !ok || v.Reason != verdict.Announced {
 			continue
 		}
-		candidates[v.Address] = candidatesOf(v.Next[:])
+		candidates[v.Address] = v.Candidates
 		if isNew(told{allocator.Key{Namespace: v.Namespace, Name: v.Name}, v.Address, layer2Protocol}, v.Verdict) {
 			if _, ok := a.elsewhere[v.Address]; ok {
 				takenOver++
@@ -97,17 +97,6 @@ func (a *Announcing) newlyAnnounced(r speaker.Report, sessions []bgp.SessionStat
 // isFirst says whether this node's speaker is the one that tells what all of them see.
 func isFirst(r speaker.Report, node string) bool {
 	return len(r.Local.Members) > 0 && r.Local.Members[0].Node == node
-}
-
-// candidatesOf returns how many nodes may announce an address that this one announces, as far as they are ranked.
-func candidatesOf(next []string) int {
-	n := 1
-	for _, node := range next {
-		if node != "" {
-			n++
-		}
-	}
-	return n
 }
 
 // ownedByOthers returns the addresses that other nodes announce.

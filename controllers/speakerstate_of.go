@@ -26,7 +26,7 @@ func stateOfSpeaker(r speaker.Report, conflicts []layer2.Conflict, kernel []stri
 	}
 	for i := range r.Local.Links {
 		l := &r.Local.Links[i]
-		x := v1alpha1.SpeakerLink{Name: l.Name, Up: true, MAC: l.HardwareAddr().String()}
+		x := v1alpha1.SpeakerLink{Name: l.Name, Up: true, Unsettled: l.Unsettled, MAC: l.HardwareAddr().String()}
 		for _, p := range l.Published().Subnets {
 			x.Subnets = append(x.Subnets, p.String())
 		}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
@@ -190,4 +192,48 @@ func TestASpeakerStateIsWrittenOnChangeOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	step(true, true)
+}
+
+// TestASpeakerStateIsWrittenOnceInFiveSeconds: however often there is something new to tell, and the last of it is written.
+func TestASpeakerStateIsWrittenOnceInFiveSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		var last int32
+		wrote := func(o client.Object) {
+			at = append(at, time.Now())
+			last = o.(*v1alpha1.SpeakerState).Status.Counts.Addresses
+		}
+		c := fakeClient(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}).WithInterceptorFuncs(interceptor.Funcs{
+			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+				wrote(o)
+				return c.Create(ctx, o, opts...)
+			},
+			Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+				wrote(o)
+				return c.Update(ctx, o, opts...)
+			},
+		}).Build()
+		s := &SpeakerStates{Log: slog.New(slog.DiscardHandler), Namespace: "metallb-system", Node: "n1", client: c, upkeep: newUpkeep()}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Start(ctx) }()
+		const times = 200
+		for i := range times { // ten a second
+			s.tell(v1alpha1.SpeakerStateStatus{Counts: v1alpha1.SpeakerCounts{Addresses: int32(i)}})
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if len(at) != 5 || last != times-1 {
+			t.Errorf("%d writes in 20 s, the last of %d; want 5, the last of %d", len(at), last, times-1)
+		}
+		for i := 1; i < len(at); i++ {
+			if gap := at[i].Sub(at[i-1]); gap < 5*time.Second {
+				t.Errorf("two writes within %s", gap)
+			}
+		}
+	})
 }

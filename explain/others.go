@@ -244,6 +244,8 @@ func (e *Explanation) speaking(v *View, s *Speaker, n *NodeStatus) {
 		up := "up"
 		if !l.Up {
 			up = "down"
+		} else if l.Unsettled {
+			up = "up for a short time, so that it draws addresses only where no other node can have them"
 		}
 		step.add(l.Name, yes(l.Up), "", "%s, %s, %s", up, or(l.MAC, "without hardware address"), or(listed(l.Subnets, same), "without a subnet"))
 	}

@@ -30,6 +30,8 @@ type Announcer interface {
 	// ApplyLeaving announces want, and answers for leaving until another speaker is heard to announce it.
 	ApplyLeaving(ctx context.Context, want, leaving []plan.Announcement) error
 	Announced() []plan.Announcement
+	// Contested returns when another speaker was heard last to announce an address that is announced here, too.
+	Contested() time.Time
 	// Watch remembers when addresses are asked for that this node may have to take over.
 	Watch(context.Context, []netip.Addr) error
 }
@@ -51,23 +53,24 @@ func newAnnouncing(edge Layer2) announcing {
 	return announcing{edge: edge, lostAt: map[plan.Announcement]time.Time{}}
 }
 
-// apply carries out the plan of the node; paused says that the edge is silent since it noticed a pause, which then ends. It returns
+// apply carries out the plan of the view's node; paused says that the edge is silent since it noticed a pause, which then ends. It returns
 // when to do so again at the latest.
-func (a *announcing) apply(ctx context.Context, node string, p *plan.Plan, noticed time.Duration, paused bool, now time.Time) (time.Duration, error) {
+func (a *announcing) apply(ctx context.Context, view *plan.View, p *plan.Plan, noticed time.Duration, paused bool, now time.Time) (time.Duration, error) {
 	if paused {
 		clear(a.lostAt)
 		return resync, a.edge.Resume(ctx, noticed, p.L2)
 	}
-	leaving, wait := a.moving(p, now)
+	leaving, wait := a.moving(view, p, now)
 	if err := a.edge.ApplyLeaving(ctx, p.L2, leaving); err != nil {
 		return retry, err
 	}
-	return wait, a.watch(ctx, node, p)
+	return wait, a.watch(ctx, view.Node, p)
 }
 
 // moving returns what has moved to another node and is still to be answered for, and when that is over, or the time to
-// the next resync.
-func (a *announcing) moving(p *plan.Plan, now time.Time) ([]plan.Announcement, time.Duration) {
+// the next resync. What was announced on a link that is down is not: nobody hears it, and when the link is back, it is the
+// other node's.
+func (a *announcing) moving(view *plan.View, p *plan.Plan, now time.Time) ([]plan.Announcement, time.Duration) {
 	elsewhere := map[netip.Addr]bool{}
 	for i := range p.Verdicts {
 		if v := &p.Verdicts[i]; v.Reason == verdict.NotOwner {
@@ -78,11 +81,15 @@ func (a *announcing) moving(p *plan.Plan, now time.Time) ([]plan.Announcement, t
 	for _, x := range p.L2 {
 		planned[x] = struct{}{}
 	}
+	up := map[plan.Link]bool{}
+	for i := range view.Links {
+		up[view.Links[i].Link] = true
+	}
 	var leaving []plan.Announcement
 	wait := resync
 	lostAt := map[plan.Announcement]time.Time{}
 	for _, x := range a.edge.Announced() {
-		if _, ok := planned[x]; ok || !elsewhere[x.Address] {
+		if _, ok := planned[x]; ok || !elsewhere[x.Address] || !up[x.Link] {
 			continue
 		}
 		since, ok := a.lostAt[x]

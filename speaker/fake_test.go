@@ -332,6 +332,8 @@ func (l layer2) Announced() []plan.Announcement {
 	return l.announced
 }
 
+func (l layer2) Contested() time.Time { return time.Time{} }
+
 func (l layer2) ApplyLeaving(_ context.Context, want, leaving []plan.Announcement) error {
 	l.mu.Lock()
 	l.applies = append(l.applies, apply{time.Since(l.started), addresses(want), addresses(leaving)})

@@ -41,7 +41,10 @@ func (r *round) run(ctx context.Context, began time.Time) time.Duration {
 		return r.fail(ctx, fmt.Errorf("gathering what to announce: %w", err))
 	}
 	p := plan.Build(&v)
-	next, err := r.layer2.apply(ctx, v.Node, &p, noticed, paused, began)
+	if local.Joining {
+		p.L2 = slices.DeleteFunc(p.L2, func(x plan.Announcement) bool { return !slices.Contains(local.Announced, x) })
+	}
+	next, err := r.layer2.apply(ctx, &v, &p, noticed, paused, began)
 	if r.BGP != nil {
 		err = errors.Join(err, r.BGP.Apply(ctx, p))
 	}
@@ -109,9 +112,9 @@ func (r *round) alive() []plan.Member {
 // look returns what this speaker sees, tells the others what it says of itself, and returns when that changes by time
 // alone.
 func (r *round) look(paused bool, now time.Time) (Local, time.Duration) {
-	local := Local{Members: r.alive(), Links: r.Links.Snapshot(), Announced: r.Layer2.Announced()}
-	settled, wait := r.settling.step(local, paused, now)
-	local.Facts = plan.Facts{Settled: settled, Started: r.settling.started, Links: plan.DigestOf(local.Links)}
+	local := Local{Members: r.alive(), Links: slices.Clone(r.Links.Snapshot()), Announced: r.Layer2.Announced(), Contested: r.Layer2.Contested()}
+	wait := r.settling.step(&local, paused, now)
+	local.Facts.Started, local.Facts.Links = r.settling.started, plan.DigestOf(local.Links)
 	r.Members.Publish(local.Facts)
 	local.Members = r.alive() // with what this one says of itself now
 	return local, wait

@@ -2,71 +2,103 @@ package speaker
 
 import (
 	"time"
+
+	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
-// apart is within what time speakers have to be lost to count as lost together.
-const apart = 10 * time.Second
+const (
+	// apart is within what time speakers have to be lost to count as lost together, and another one has to be heard to
+	// announce what is announced here to show that they were lost although the segment was whole.
+	apart = 10 * time.Second
+	// joining is how long a speaker whose link came back waits for the others that it heard before: they may be there, and
+	// are asked to join every two seconds.
+	joining = 5 * time.Second
+)
 
 // settling knows whether this speaker takes addresses from others: only some time after it came up. It came up when it
-// started; when the process did not run for a while; when its links came back after it had none, or one came back while
-// it announced nothing; and when most of the other speakers, the same as before, came back after most were lost at once.
+// started, when the process did not run for a while, and when most of the other speakers, the same as before, came back
+// after most were lost at once, unless one of them was then heard to announce what is announced here, so that it was on
+// their segment all the time. A link settles by itself, when it came back.
 type settling struct {
 	after   time.Duration
 	started time.Time // in whole milliseconds
 	since   time.Time // when it came up last
 
-	links  map[string]bool      // the names of those that were up at any time, and whether they are
+	links  map[string]linkPast  // those that were up at any time, by name
+	back   time.Time            // when one of them came back last
 	count  int                  // how many others are alive
 	peak   int                  // how many were, lately
 	fellAt time.Time            // when there were fewer first; zero: there are not
 	alone  bool                 // most of them were lost at once and are not back
+	heard  bool                 // one of them was heard to announce something just then
 	lost   map[string]time.Time // when those that were lost had started, by node
 	others map[string]time.Time // when those that are alive had started
 }
 
-func newSettling(after time.Duration, now time.Time) settling {
-	return settling{after: after, started: now.Truncate(time.Millisecond), since: now, links: map[string]bool{}, lost: map[string]time.Time{}}
+// linkPast is what is remembered of a link.
+type linkPast struct {
+	up   bool
+	back time.Time // when it came back last; zero: it never went
 }
 
-// step takes in what is seen, and returns whether the speaker is settled and when that may change by time alone.
-func (s *settling) step(local Local, paused bool, now time.Time) (settled bool, wait time.Duration) {
-	linked, joined := s.linksBack(local), s.othersBack(local, now)
-	if linked || joined || paused {
+func newSettling(after time.Duration, now time.Time) settling {
+	return settling{after: after, started: now.Truncate(time.Millisecond), since: now, links: map[string]linkPast{}, lost: map[string]time.Time{}}
+}
+
+// step takes in what is seen, and says of it what is Settled, which links are not, and whether the others are still to join;
+// it returns when any of that may change by time alone. A speaker whose links all are unsettled is not settled either.
+func (s *settling) step(local *Local, paused bool, now time.Time) (wait time.Duration) {
+	if s.othersBack(local, now) || paused {
 		s.since = now
 	}
-	left := s.after - now.Sub(s.since)
-	if left <= 0 {
-		return true, resync
+	s.follow(local.Links, now)
+	unsettled, wait := s.mark(local.Links, now)
+	local.Facts.Settled = unsettled == 0 || unsettled < len(local.Links)
+	if left := s.after - now.Sub(s.since); left > 0 {
+		local.Facts.Settled, wait = false, min(wait, left)
 	}
-	return false, min(left, resync)
+	if left := joining - now.Sub(s.back); left > 0 && s.count == 0 && len(s.lost) > 0 {
+		local.Joining, wait = true, min(wait, left)
+	}
+	return wait
 }
 
-// linksBack says whether links came back so that this node returned to a segment.
-func (s *settling) linksBack(local Local) bool {
-	before, returned := 0, false
-	for _, up := range s.links {
-		if up {
-			before++
+// follow notes which links are up, and which of them came back.
+func (s *settling) follow(links []plan.LinkState, now time.Time) {
+	up := map[string]bool{}
+	for i := range links {
+		name := links[i].Name
+		up[name] = true
+		past, known := s.links[name]
+		if known && !past.up {
+			past.back, s.back = now, now
+		}
+		past.up = true
+		s.links[name] = past
+	}
+	for name, past := range s.links {
+		past.up = up[name]
+		s.links[name] = past
+	}
+}
+
+// mark marks the links that came back a short time ago, and returns how many they are, and when the next one is settled or
+// the time to the next resync.
+func (s *settling) mark(links []plan.LinkState, now time.Time) (unsettled int, wait time.Duration) {
+	wait = resync
+	for i := range links {
+		left := s.after - now.Sub(s.links[links[i].Name].back)
+		if links[i].Unsettled = left > 0; left > 0 {
+			unsettled++
+			wait = min(wait, left)
 		}
 	}
-	up := map[string]bool{}
-	for _, l := range local.Links {
-		up[l.Name] = true
-		was, known := s.links[l.Name]
-		returned = returned || known && !was
-	}
-	for name := range s.links {
-		s.links[name] = up[name]
-	}
-	for name := range up {
-		s.links[name] = true
-	}
-	return returned && (before == 0 || len(local.Announced) == 0)
+	return unsettled, wait
 }
 
 // othersBack says whether most of the others are back that had been lost at once. Those that started anew do not count:
 // it is they who were away.
-func (s *settling) othersBack(local Local, now time.Time) bool {
+func (s *settling) othersBack(local *Local, now time.Time) bool {
 	alive := make(map[string]time.Time, len(local.Members))
 	for _, m := range local.Members {
 		alive[m.Node] = m.Started
@@ -83,7 +115,9 @@ func (s *settling) othersBack(local Local, now time.Time) bool {
 		}
 	}
 	s.others = alive
-	return s.majority(len(alive)-1, now) && same
+	back := s.majority(max(0, len(alive)-1), now)
+	s.heard = s.heard || s.alone && local.Contested.Sub(s.fellAt).Abs() < apart
+	return back && same && !s.heard
 }
 
 // majority follows the number of others that are alive; it returns true when they are most again.
@@ -102,6 +136,6 @@ func (s *settling) majority(others int, now time.Time) bool {
 	case now.Sub(s.fellAt) > apart: // what was lost before was not lost at once with what is lost now
 		s.peak, s.fellAt = last, now
 	}
-	s.alone = s.peak > 1 && 2*others < s.peak
+	s.alone, s.heard = s.peak > 1 && 2*others < s.peak, false
 	return false
 }

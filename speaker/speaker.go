@@ -95,7 +95,10 @@ type Local struct {
 	Members   []plan.Member    // that are alive and not lost, this one included, by node
 	Links     []plan.LinkState // of this node, that are up
 	Announced []plan.Announcement
+	Contested time.Time  // when another speaker was heard last to announce what is announced here; zero: not lately
 	Facts     plan.Facts // what this speaker says of itself
+	// Joining: a link came back just now, and of the others, who were heard before, none is yet: nothing new is announced.
+	Joining bool
 }
 
 // Report is what came of one plan.

@@ -189,6 +189,24 @@ func TestWhatMovedToAnotherNodeIsAnsweredForAWhile(t *testing.T) {
 	})
 }
 
+// TestWhatMovedOffADeadLinkIsAnsweredForNoLonger: when the link is back, it is the other node's.
+func TestWhatMovedOffADeadLinkIsAnsweredForNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.up()
+		w.announcer("n2")
+		w.mu.Lock()
+		w.links = nil
+		w.mu.Unlock()
+		w.changed <- struct{}{}
+		w.mark()
+		if got := w.answeredFor(); got != "" {
+			t.Fatalf("still answers for %q", got)
+		}
+	})
+}
+
 func TestWhatAnotherSpeakerAnnouncesIsAnsweredForNoLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -285,6 +303,50 @@ func TestANewcomerIsOneFromTheFirst(t *testing.T) {
 		if self := first.Members[0]; self.Node != "n1" || !self.Unsettled() || self.Facts != first.Facts {
 			t.Errorf("the first plan is made with %+v of itself, want %+v", self, first.Facts)
 		}
+	})
+}
+
+// TestALinkThatComesBackWaitsForTheOthers: a node whose only link comes back announces nothing until it hears another speaker
+// again, which may have its addresses, but not for ever; what it announces on another link stays.
+func TestALinkThatComesBackWaitsForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.services("172.25.254.50")
+		w.up()
+		other := plan.LinkState{Link: plan.Link{Index: 8, Name: "eth1", MAC: [6]byte{2, 0, 0, 0, 0, 2}}}
+		step := func(at time.Duration, links []plan.LinkState, alive []string, want string) {
+			t.Helper()
+			w.at(at)
+			w.mu.Lock()
+			w.links, w.alive = links, alive
+			w.mu.Unlock()
+			w.changed <- struct{}{}
+			w.mark()
+			var got []string
+			for _, x := range (layer2{w}).Announced() {
+				got = append(got, x.Link.Name)
+			}
+			if strings.Join(got, " ") != want {
+				t.Fatalf("after %s it is announced on %q, want %q", at, got, want)
+			}
+		}
+		eth0, both, eth1 := []plan.LinkState{{Link: link}}, []plan.LinkState{{Link: link}, other}, []plan.LinkState{other}
+		step(1*time.Second, both, []string{"n1", "n2"}, "eth0 eth1")
+		step(2*time.Second, nil, []string{"n1"}, "")
+		step(5*time.Second, eth0, []string{"n1"}, "")
+		step(7*time.Second, eth0, []string{"n1", "n2"}, "eth0")
+		step(20*time.Second, nil, []string{"n1"}, "")
+		step(30*time.Second, eth0, []string{"n1"}, "")
+		w.at(34900 * ms)
+		if w.answeredFor() != "" {
+			t.Fatal("it did not wait for the others")
+		}
+		w.at(35100 * ms)
+		if w.answeredFor() != ".50" {
+			t.Fatal("it waits for the others for ever")
+		}
+		step(40*time.Second, both, []string{"n1"}, "eth0")
+		step(50*time.Second, eth1, []string{"n1", "n2"}, "eth1")
 	})
 }
 

@@ -225,6 +225,7 @@ status.links[].mac string
 status.links[].name string required
 status.links[].subnets array
 status.links[].subnets[] string
+status.links[].unsettled boolean
 status.links[].up boolean
 status.problems array
 status.problems[] object

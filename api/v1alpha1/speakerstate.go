@@ -112,6 +112,11 @@ type SpeakerLink struct {
 	// +optional
 	Up bool `json:"up"`
 
+	// unsettled says that the interface came back a short time ago: for what the node can announce on no other one, it serves
+	// only where no other node can.
+	// +optional
+	Unsettled bool `json:"unsettled,omitempty"`
+
 	// mac is the hardware address that answers carry.
 	// +optional
 	MAC string `json:"mac,omitempty"`

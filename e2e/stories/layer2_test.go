@@ -126,6 +126,114 @@ func TestNewcomerThatDiesIsReplaced(t *testing.T) {
 	}
 }
 
+// A link that comes back, under a speaker that lived on, makes a newcomer of it: the address moves back only when that
+// says that it is settled.
+func TestLinkThatComesBackSettlesFirst(t *testing.T) {
+	s := begin(t)
+	s.settle(6 * time.Second)
+	w := s.watch("returns")
+	s.must(lab.Cut(s.ctx, w.owner))
+	s.Cleanup(func() { _ = lab.Heal(context.Background(), w.owner) })
+	successor := w.elsewhere(w.owner)
+	s.eventually("the link is back", func() error { return lab.Heal(s.ctx, w.owner) })
+	w.stays(successor, 4*time.Second)
+	w.awaitOwner()
+}
+
+// Of two interfaces, one goes and comes back: what is announced there moves at once, and moves back only when that interface
+// is settled, although its speaker is all the time.
+func TestInterfaceThatComesBackSettlesFirst(t *testing.T) {
+	s := begin(t)
+	mac := func(node int) string { return fmt.Sprintf("02:00:00:00:01:%02x", node) }
+	eth1 := func(ctx context.Context, node int, what string) {
+		_, err := lab.Node(node).Run(ctx, append([]string{"ip", "link"}, strings.Fields(what)...)...)
+		s.must(err)
+	}
+	for i := range lab.Nodes() {
+		eth1(s.ctx, i, "add link eth0 name eth1 address "+mac(i)+" type macvlan mode bridge")
+		s.Cleanup(func() { eth1(context.Background(), i, "del eth1") })
+		eth1(s.ctx, i, "set eth1 up")
+	}
+	s.settle(6 * time.Second)
+	s.pod(0, "second")
+	s.apply(onePool("first-pool", watchedAddress+"-172.25.254.99") + `
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: second, namespace: metallb-system}
+spec: {interfaces: [eth1]}
+---
+` + service("second", ""))
+	s.hasAddresses("second", watchedAddress)
+	await := func(what string, is func(node int) bool) (node int) {
+		s.eventually(what, func() error {
+			who := s.whoHas(watchedAddress)
+			for node = range lab.Nodes() {
+				if len(who) == 1 && who[0].String() == mac(node) && is(node) {
+					return nil
+				}
+			}
+			return fmt.Errorf("%v answers", who)
+		})
+		return node
+	}
+	owner := await("it is announced on the second interface of a node", func(int) bool { return true })
+	eth1(s.ctx, owner, "set eth1 down")
+	successor := await("another node takes it over", func(node int) bool { return node != owner })
+	eth1(s.ctx, owner, "set eth1 up")
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); {
+		if who := s.whoHas(watchedAddress); len(who) != 1 || who[0].String() != mac(successor) {
+			t.Fatalf("%v answers, want the successor, %s, alone", who, mac(successor))
+		}
+	}
+	await("it is back", func(node int) bool { return node == owner })
+}
+
+// A foreign host has the address, too, and announces it: an Event with its hardware address, the owner's SpeakerState and
+// a metric say so, and it is not fought.
+func TestForeignHostIsReportedAndNotFought(t *testing.T) {
+	s := begin(t)
+	w := s.watch("used")
+	time.Sleep(6 * time.Second) // the repetitions of a new address are over
+	const gratuitous = "metallb_layer2_gratuitous_sent{ip=\"" + watchedAddress + "\"}"
+	before := w.metric(gratuitous)
+	foreign := lab.ControlPlane()
+	run := func(ctx context.Context, argv ...string) {
+		_, err := foreign.Run(ctx, argv...)
+		s.must(err)
+	}
+	run(s.ctx, "ip", "addr", "add", watchedAddress+"/32", "dev", "eth0")
+	s.Cleanup(func() { run(context.Background(), "ip", "addr", "del", watchedAddress+"/32", "dev", "eth0") })
+	run(s.ctx, "arping", "-q", "-U", "-c", "5", "-I", "eth0", watchedAddress) // one a second
+	s.event("Service", "used", "AddressUsedTwice", "another host, "+foreign.MAC.String()+", uses "+watchedAddress)
+	s.eventually("the SpeakerState tells the conflict", func() error {
+		out, err := lab.Kubectl(s.ctx, "", "-n", cluster.FairleadNamespace, "get", "speakerstate", lab.Node(w.owner).Name, "-o", "jsonpath={.status.layer2.conflicts[*].mac}")
+		if err == nil && out != foreign.MAC.String() {
+			err = fmt.Errorf("it names %q", out)
+		}
+		return err
+	})
+	if n := w.metric("fairlead_layer2_conflicts_total{host=\"foreign\",ip=\"" + watchedAddress + "\"}"); n < 5 {
+		t.Errorf("%v frames of the foreign host are counted, want 5", n)
+	}
+	if n := w.metric(gratuitous) - before; n > 2 { // a refresh may be due
+		t.Errorf("%v gratuitous frames answer the foreign host", n)
+	}
+	if who := s.whoHas(watchedAddress); len(who) != 2 {
+		t.Errorf("%v answer, want the owner and the foreign host", who)
+	}
+}
+
+// metric returns the value of a series of the owner's speaker, 0 if there is none.
+func (w *watched) metric(series string) (value float64) {
+	w.Helper()
+	text, err := lab.Metrics(w.ctx, lab.speakers[w.owner])
+	w.must(err)
+	_, rest, _ := strings.Cut(text, "\n"+series+" ")
+	_, _ = fmt.Sscan(rest, &value)
+	return value
+}
+
 // stays looks for that long whether exactly the node answers for the address.
 func (w *watched) stays(node int, during time.Duration) {
 	w.Helper()

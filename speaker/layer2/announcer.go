@@ -225,6 +225,17 @@ func (a *Announcer) Announced() []plan.Announcement { return deref(a.announced.L
 // address, link and hardware address. It is shared: the caller does not modify it.
 func (a *Announcer) Conflicts() []Conflict { return deref(a.referee.now.Load()) }
 
+// Contested returns when another speaker was heard last to announce an address that is announced here, too; zero: not in the
+// last five minutes.
+func (a *Announcer) Contested() (last time.Time) {
+	for _, c := range a.Conflicts() {
+		if c.Node != "" && c.Last.After(last) {
+			last = c.Last
+		}
+	}
+	return last
+}
+
 // Changed yields a value after something changed that was not asked for: Announced shrank since a socket failed (the
 // next Apply opens another one) or another speaker has an address, or grew since that one is gone; Conflicts has more
 // or fewer elements; a pause was noticed.

@@ -42,7 +42,7 @@ func large(services, nodes, peers int) View {
 	v.Policy, _ = policy.Compile(o, nil)
 	for i := range nodes {
 		n := Node{Name: fmt.Sprintf("node-%03d", i), Ready: true, Labels: labels.Set{"rack": fmt.Sprint(i % 4)}}
-		n.Links = []NodeLink{{"eth0", true, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/64")}}, {Name: "eth1"}}
+		n.Links = []NodeLink{{Name: "eth0", Up: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/64")}}, {Name: "eth1"}}
 		v.Nodes = append(v.Nodes, n)
 		v.Members = append(v.Members, n.Name)
 	}

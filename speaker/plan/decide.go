@@ -14,6 +14,7 @@ import (
 type decision struct {
 	address netip.Addr
 	ranks   [Ranks]string // the owner and those who take over, or "" for none
+	among   int           // how many may announce it
 	kept    bool          // no node may announce it, but its owner keeps it
 	by      *Service      // the Service that decided, where it is shared
 	links   []Link
@@ -25,7 +26,7 @@ func (d *decision) owner() string { return d.ranks[0] }
 func (b *builder) decide(a netip.Addr, bids []bid) decision {
 	d := decision{address: a}
 	nodes, by := eligible(bids)
-	d.by = by
+	d.by, d.among = by, len(nodes)
 	if len(nodes) > 0 {
 		key := keyOf(a, bids)
 		d.ranks = rank(key, b.nearer(key, nodes, bids))
@@ -151,7 +152,7 @@ func (b *builder) told(x *bid, d *decision) Verdict {
 		v.Verdict = say(x.refusal.Reason, "%s, so nobody announces %s for it", x.refusal.why, d.address)
 		return v
 	}
-	v.Owner = d.owner()
+	v.Owner, v.Candidates = d.owner(), d.among
 	copy(v.Next[:], d.ranks[1:])
 	v.Verdict = b.announced(x, d)
 	return v

@@ -15,7 +15,7 @@ type candidate struct {
 	node      string
 	hash      uint64 // of the name
 	draining  bool   // it comes after every one that is not
-	unsettled bool   // it comes after every one that is not
+	unsettled bool   // the node, or every link that it may use, came up a short time ago: it comes after every one that is settled
 	ready     bool   // the Node is Ready; one that is not comes after every one that is
 	score     int64  // sum of the preferences for this node
 	near      bool   // the address lies in a subnet of a link that may carry it

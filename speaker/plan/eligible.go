@@ -139,9 +139,12 @@ func (b *builder) newScope(key []byte) *scope {
 			selected, connected = true, true
 			continue
 		}
-		s.nodes = append(s.nodes, newCandidate(s.ads, n, at))
+		back := known && !slices.ContainsFunc(links, func(l *NodeLink) bool { return !l.Unsettled })
+		s.nodes = append(s.nodes, newCandidate(s.ads, n, at, back))
 		for _, l := range links {
-			s.note(subnets, l.Subnets, at)
+			if back || !l.Unsettled { // a link that came back draws nothing to a node that has another one
+				s.note(subnets, l.Subnets, at)
+			}
 		}
 	}
 	s.refusal = b.whyNoNode(s, selected, connected)
@@ -165,8 +168,9 @@ func selects(ads []*policy.L2Ad, n *Node) bool {
 	return slices.ContainsFunc(ads, func(ad *policy.L2Ad) bool { return ad.SelectsNode(n.Labels) })
 }
 
-func newCandidate(ads []*policy.L2Ad, n *Node, at int) candidate {
-	c := candidate{node: n.Name, hash: hashNode(n.Name), draining: n.Draining, unsettled: n.Unsettled, ready: n.Ready, at: at}
+// newCandidate returns the case of a node; back says that every link that it may announce on came back a short time ago.
+func newCandidate(ads []*policy.L2Ad, n *Node, at int, back bool) candidate {
+	c := candidate{node: n.Name, hash: hashNode(n.Name), draining: n.Draining, unsettled: n.Unsettled || back, ready: n.Ready, at: at}
 	for _, ad := range ads {
 		if ad.SelectsNode(n.Labels) {
 			c.score += ad.Score(n.Labels)
@@ -229,6 +233,7 @@ func both(a, b []candidate) []candidate {
 	for _, c := range a {
 		if i, ok := find(b, c.node); ok {
 			c.score += b[i].score
+			c.unsettled = c.unsettled || b[i].unsettled
 			out = append(out, c)
 		}
 	}

@@ -58,6 +58,7 @@ type cluster struct {
 type published struct {
 	Name    string
 	Down    bool
+	Back    bool // a short time ago
 	Subnets []netip.Prefix
 }
 
@@ -70,7 +71,7 @@ func (c *cluster) view(node string) View {
 			Unsettled: n.Unsettled, Draining: n.Draining,
 		}
 		for _, l := range n.Published {
-			x.Links = append(x.Links, NodeLink{l.Name, !l.Down, l.Subnets})
+			x.Links = append(x.Links, NodeLink{l.Name, !l.Down, l.Subnets, l.Back})
 		}
 		v.Nodes = append(v.Nodes, x)
 		if !n.Dead {

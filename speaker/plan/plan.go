@@ -36,6 +36,7 @@ type Verdict struct {
 	Address         netip.Addr
 	Owner           string            // the node that announces it, or ""
 	Next            [Ranks - 1]string // the nodes that take over if the owner is lost, in order; "" where there are no more
+	Candidates      int               // how many nodes may announce it, the owner included; 0 where that goes on although none may
 	verdict.Verdict
 }
 

@@ -90,7 +90,7 @@ func drawView(t *rapid.T) View {
 			Unsettled: seldom.Draw(t, "unsettled"), Draining: seldom.Draw(t, "draining"),
 		}
 		if rapid.Bool().Draw(t, "known links") {
-			n.Links = []NodeLink{{"eth0", !seldom.Draw(t, "down"), subnets.Draw(t, "subnets")}}
+			n.Links = []NodeLink{{"eth0", !seldom.Draw(t, "down"), subnets.Draw(t, "subnets"), seldom.Draw(t, "back")}}
 		}
 		v.Nodes = append(v.Nodes, n)
 		if !seldom.Draw(t, "dead") {
@@ -248,19 +248,26 @@ func TestOnlyTheAddressesOfALostNodeMove(t *testing.T) {
 	})
 }
 
-// TestAnUnsettledNodeTakesNothing: a node that comes unsettled serves only what no other can; when it settles, what moves
-// moves to it.
+// TestAnUnsettledNodeTakesNothing: a node that comes unsettled, or whose link does, serves only what no other can; when it
+// settles, what moves moves to it.
 func TestAnUnsettledNodeTakesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := drawView(t)
 		for i := range v.Nodes {
 			v.Nodes[i].Unsettled, v.Nodes[i].Draining = false, false
+			for j := range v.Nodes[i].Links {
+				v.Nodes[i].Links[j].Unsettled = false
+			}
 		}
 		at := rapid.IntRange(0, len(v.Nodes)-1).Draw(t, "node")
 		node := v.Nodes[at].Name
 		away := announcers(without(v, node))
 		settled := announcers(v)
-		v.Nodes[at].Unsettled = true
+		if links := v.Nodes[at].Links; len(links) > 0 && rapid.Bool().Draw(t, "only its link") {
+			links[0].Unsettled = true
+		} else {
+			v.Nodes[at].Unsettled = true
+		}
 		unsettled := announcers(v)
 		for a, who := range away {
 			if !slices.Equal(unsettled[a], who) {

@@ -116,7 +116,7 @@ func (c *candidate) standing(rank int) verdict.Verdict {
 		}
 	}
 	note(c.draining, "it is draining")
-	note(c.unsettled, "its speaker came up a short time ago")
+	note(c.unsettled, "its speaker or interface came up a short time ago")
 	note(!c.ready, "it is not Ready")
 	note(c.score != 0, fmt.Sprintf("preferred with weight %d", c.score))
 	note(c.near, "it has the address in a subnet")

@@ -71,7 +71,7 @@ func TestExplainOrder(t *testing.T) {
 	}
 	if d := cmp.Diff(`good: is to announce it (nodeAssigned)
 sick: takes over if those before it are lost: it is not Ready (Candidate)
-fresh: takes over if those before it are lost: its speaker came up a short time ago (Candidate)
+fresh: takes over if those before it are lost: its speaker or interface came up a short time ago (Candidate)
 drains: takes over if those before it are lost: it is draining (Candidate)
 cut: its condition NetworkUnavailable is True (NodeExcluded)
 dead: no speaker is alive there (NoSpeaker)

@@ -28,6 +28,8 @@ func (l Link) String() string { return fmt.Sprintf("%s (%s)", l.Name, l.Hardware
 type LinkState struct {
 	Link
 	Prefixes []netip.Prefix // addresses with their on-link prefix lengths, sorted; may be empty
+	// Unsettled: it came back a short time ago. That is not the kernel's word but the speaker's.
+	Unsettled bool
 }
 
 // Announcement is one address that this node answers for on one link: ARP for IPv4 (RFC 826), neighbor discovery for

@@ -77,4 +77,6 @@ type NodeLink struct {
 	Name    string
 	Up      bool
 	Subnets []netip.Prefix // on-link prefixes
+	// Unsettled: it came back a short time ago, so that a node with no other link for an address serves where no other can.
+	Unsettled bool
 }
