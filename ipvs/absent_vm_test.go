@@ -4,10 +4,13 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +21,7 @@ import (
 )
 
 // TestAbsentModules: on a kernel that has no modules for IPVS, and loads none, the programmer says which it needs and serves
-// nothing; when they are there, nothing is missing. It is the first test here: later ones have the modules loaded.
+// nothing; when they are there, nothing is missing. Where only a part of nf_tables is, that is told, too. It is the first test here: later ones have the modules loaded.
 func TestAbsentModules(t *testing.T) {
 	const path = "/proc/sys/kernel/modprobe"
 	before, err := os.ReadFile(path)
@@ -59,19 +62,33 @@ func TestAbsentModules(t *testing.T) {
 	}
 
 	loads(string(before))
+	// One without which the tables cannot be made.
+	found, err := filepath.Glob("/lib/modules/*/kernel/net/netfilter/nft_fib.ko")
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
 	ns.Do(func() {
-		var l plan.Local
-		if l, err = node.Look(t.Context()); err == nil && len(l.Missing) > 0 {
-			err = fmt.Errorf("still missing are %q", l.Missing)
+		if l, err := node.Look(t.Context()); err != nil || len(l.Missing) > 0 {
+			t.Errorf("still missing are %q (%v)", l.Missing, err)
 		}
-		if err == nil {
-			err = node.Cleanup(t.Context())
+		if err := os.Rename(found[0], found[0]+"-away"); err != nil {
+			t.Error(err)
+		}
+		v := plan.View{Node: "a", Services: []plan.Service{service("web", vip4, "10.244.0.5")}}
+		if err := node.Apply(t.Context(), plan.Build(&v)); err == nil || !strings.Contains(err.Error(), "nft_fib_ipv4") {
+			t.Errorf("without nft_fib: %v", err)
+		}
+		if failed := node.Failed(); !failed.Filter {
+			t.Error("without nft_fib addresses count as served")
+		}
+		if err := os.Rename(found[0]+"-away", found[0]); err != nil {
+			t.Error(err)
+		}
+		if err := node.Apply(t.Context(), plan.Build(&v)); err != nil {
+			t.Errorf("with nft_fib: %v", err)
+		}
+		if err := errors.Join(node.Cleanup(t.Context()), node.Close()); err != nil {
+			t.Error(err)
 		}
 	})
-	if err != nil {
-		t.Error(err)
-	}
-	if err := node.Close(); err != nil {
-		t.Error(err)
-	}
 }

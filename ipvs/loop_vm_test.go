@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -148,6 +150,74 @@ func listener(l *lab) {
 		}
 		return ask("a", true)
 	})
+}
+
+// rolling: while one pod after the other is deleted and comes back, and clients go on asking by connections that last for a
+// while, none of them fails.
+func rolling(l *lab) {
+	t := l.t
+	pods := []string{"pod1", "pod2", "pod3"}
+	// view has all pods but one, which is being deleted or gone.
+	view := func(leaving string, gone bool) plan.View {
+		v := l.view("a", l.service(pods...))
+		v.Drain = time.Second
+		slice := &v.Services[0].Slices[0]
+		of := func(e plan.Endpoint) bool {
+			p := l.pods[leaving]
+			return p != nil && (e.Address == p.v4 || e.Address == p.v6)
+		}
+		for i := range slice.Endpoints {
+			if e := &slice.Endpoints[i]; of(*e) {
+				e.Ready, e.Terminating = false, true
+			}
+		}
+		if gone {
+			slice.Endpoints = slices.DeleteFunc(slice.Endpoints, of)
+		}
+		return v
+	}
+	a := l.nodes["a"]
+	holds := func(v plan.View, d time.Duration) {
+		l.apply("a", v)
+		for began := time.Now(); time.Since(began) < d; time.Sleep(100 * time.Millisecond) {
+			var err error
+			if a.Do(func() { err = a.kernel.Check(t.Context()) }); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	holds(view("", false), 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	var asked atomic.Int32
+	for _, to := range []string{web4, web6, web4, web6} {
+		asking.Go(func() {
+			for ; ctx.Err() == nil; asked.Add(1) {
+				f, err := l.client.open("tcp", to, "", patience)
+				if err != nil {
+					t.Errorf("a new connection to %s: %v", to, err)
+					continue
+				}
+				pod := f.pod
+				for range 5 {
+					time.Sleep(20 * time.Millisecond)
+					if err := f.send(patience); err != nil || f.pod != pod {
+						t.Errorf("a connection to %s at %s: %v, now %s", to, pod, err, f.pod)
+						break
+					}
+				}
+				f.Close()
+			}
+		})
+	}
+	for _, pod := range pods {
+		holds(view(pod, false), time.Second)
+		holds(view(pod, true), 300*time.Millisecond)
+		holds(view("", false), 300*time.Millisecond)
+	}
+	cancel()
+	asking.Wait()
+	t.Logf("%d connections, none failed", asked.Load())
 }
 
 // restart: a programmer that stops, and another one that starts, disturb no connection and no request.

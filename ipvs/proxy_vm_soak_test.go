@@ -123,8 +123,8 @@ func (l *lab) kubeProxy(on *host, mode string) (log func() string, stop func()) 
 	}
 }
 
-// TestKubeProxy: beside the real kube-proxy in IPVS mode the address is served through two full syncs, and in nftables and
-// iptables mode after a start that empties the table of IPVS.
+// TestKubeProxy: beside the real kube-proxy in IPVS mode the address is served through two full syncs, in nftables mode after a
+// start that empties the table of IPVS, and in iptables mode.
 func TestKubeProxy(t *testing.T) {
 	if out, err := exec.Command("modprobe", "ip_vs").CombinedOutput(); err != nil {
 		t.Fatalf("modprobe ip_vs: %v\n%s", err, out)
@@ -203,7 +203,7 @@ func TestKubeProxy(t *testing.T) {
 	stays("nftables", log, func(d time.Duration) bool { return d > 2*time.Second })
 	end()
 
-	// So it does in iptables mode.
+	// In iptables mode it leaves that alone from the start.
 	log, end = l.kubeProxy(a, "iptables")
 	defer end()
 	report(plan.ProxyIPTables)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-lb/fairlead/ipvs/health"
 	"github.com/fairlead-lb/fairlead/ipvs/kernel"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
@@ -214,6 +215,28 @@ func trafficCases() []trafficCase {
 			l.answers(l.client, "tcp", "10.0.0.1:30080", 2, "10.0.0.1")
 			l.answers(l.client, "tcp", "[fd00:a::3]:30080", 2, "fd00:a::3")
 		}},
+		{"load balancers that ask are told which nodes have endpoints", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.ExternalLocal, s.HealthPort = true, 32001
+			l.program(s)
+			for name, want := range map[string]string{"a": `"localEndpoints":1`, "b": `"localEndpoints":1`, "c": "503 Service Unavailable"} {
+				n, v := l.nodes[name], l.view(name, s)
+				var checks health.Checks
+				var err error
+				n.Do(func() { err = checks.Apply(plan.Build(&v).Checks) })
+				if err != nil {
+					l.t.Fatal(err)
+				}
+				for _, a := range []string{n.v4.String(), "[" + n.v6.String() + "]"} {
+					if got, err := l.client.Try("wget", "-q", "-O", "-", "http://"+a+":32001/"); !strings.Contains(got, want) {
+						l.t.Errorf("node %s answers %s (%v), want %s", name, got, err, want)
+					}
+				}
+				if err := checks.Close(); err != nil {
+					l.t.Error(err)
+				}
+			}
+		}},
 		{"ipvsadm shows what users of IPVS know", func(l *lab) {
 			s := l.service("pod1", "pod3")
 			s.ClusterIPs, s.Ports[0].NodePort = []netip.Addr{netip.MustParseAddr("10.96.0.10")}, 30080
@@ -317,6 +340,7 @@ TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
 				l.t.Errorf("when the pod is gone, the client gets %v, want a reset", err)
 			}
 		}},
+		{"pods are replaced one by one under load, and no connection fails", rolling},
 		{"what serves Services instead of kube-proxy is seen", func(l *lab) {
 			a := l.nodes["a"]
 			for device, want := range map[string]plan.Proxy{"cilium_host": plan.ProxyCilium, "bpfin.cali": plan.ProxyCalico} {

@@ -394,9 +394,17 @@ func (t *Table) Commit(rebuild bool, add, remove []Element) error {
 		return err
 	}
 	if err := t.conn.Flush(); err != nil || !rebuild {
-		return err
+		return lacking(err, rebuild)
 	}
-	return t.addRules(later)
+	return lacking(t.addRules(later), rebuild)
+}
+
+// lacking names what a kernel may lack that does not know a part of our tables.
+func lacking(err error, rebuild bool) error {
+	if rebuild && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP)) {
+		return fmt.Errorf("making the tables: %w: does the kernel lack one of the modules nft_ct, nft_masq, nft_chain_nat, nft_fib_ipv4, nft_fib_ipv6, nft_reject_ipv4 and nft_reject_ipv6?", err)
+	}
+	return err
 }
 
 // elements adds or removes elements, many in a message.
