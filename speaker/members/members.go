@@ -72,7 +72,7 @@ type Members struct {
 	mu   sync.Mutex
 	list *memberlist.Memberlist // nil unless Run runs; it panics when asked to leave after its end
 
-	transport func() memberlist.Transport // nil for the library's own; tests cut it
+	wrap func(*transport) memberlist.Transport // nil but in tests, which cut it
 }
 
 // New returns a membership; Run starts it.
@@ -86,7 +86,7 @@ func New(c Config) *Members {
 // Run joins the other members and follows who is alive, until the context ends. It then closes without a word to the
 // others, as a crash would: see Leave. It is called once.
 func (m *Members) Run(ctx context.Context) error {
-	list, err := memberlist.Create(m.listConfig())
+	list, err := m.create()
 	if err != nil {
 		return fmt.Errorf("joining the speakers as %q on %s port %d: %w", m.config.Node, m.config.Address, m.config.Port, err)
 	}
@@ -240,6 +240,24 @@ func (m *Members) Leave(timeout time.Duration) error {
 	return nil
 }
 
+// create returns the library's list, which listens.
+func (m *Members) create() (*memberlist.Memberlist, error) {
+	t, err := newTransport(netip.AddrPortFrom(m.config.Address, m.config.Port), m.config.Log)
+	if err != nil {
+		return nil, err
+	}
+	c := m.listConfig()
+	c.Transport = t
+	if m.wrap != nil {
+		c.Transport = m.wrap(t)
+	}
+	list, err := memberlist.Create(c)
+	if err != nil {
+		_ = t.Shutdown()
+	}
+	return list, err
+}
+
 func (m *Members) listConfig() *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = m.config.Node
@@ -251,9 +269,6 @@ func (m *Members) listConfig() *memberlist.Config {
 	c.EnableCompression = false         // a probe is a few bytes; packing it takes a third of an idle speaker's time
 	c.DeadNodeReclaimTime = time.Second // a node may come back under another address
 	c.Events, c.Delegate = events{m}, delegate{m}
-	if m.transport != nil {
-		c.Transport = m.transport()
-	}
 	c.Logger = slog.NewLogLogger(m.config.Log.Handler(), slog.LevelDebug)
 	return c
 }

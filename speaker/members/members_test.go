@@ -221,9 +221,8 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 	var cut atomic.Bool
 	half := map[string]bool{"a": true, "b": true}
 	split := func(m *Members) {
-		m.transport = func() memberlist.Transport {
-			lib := libraryTransport(m)
-			return &cutTransport{lib, func(to string) bool {
+		m.wrap = func(t *transport) memberlist.Transport {
+			return &cutTransport{t, func(to string) bool {
 				for node, address := range c.peers {
 					if strings.HasPrefix(to, address.String()+":") {
 						return cut.Load() && half[node] != half[m.config.Node]
@@ -253,20 +252,9 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 	everyone()
 }
 
-// libraryTransport is what the library itself would use.
-func libraryTransport(m *Members) *memberlist.NetTransport {
-	lib, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-		BindAddrs: []string{m.config.Address.String()}, BindPort: int(m.config.Port), Logger: slog.NewLogLogger(slog.DiscardHandler, 0),
-	})
-	if err != nil {
-		panic(err) // not in the test's goroutine
-	}
-	return lib
-}
-
 // cutTransport loses what is sent to some addresses.
 type cutTransport struct {
-	*memberlist.NetTransport
+	*transport
 	lost func(to string) bool
 }
 
@@ -274,14 +262,14 @@ func (c *cutTransport) WriteToAddress(b []byte, to memberlist.Address) (time.Tim
 	if c.lost(to.Addr) {
 		return time.Now(), nil
 	}
-	return c.NetTransport.WriteToAddress(b, to)
+	return c.transport.WriteToAddress(b, to)
 }
 
 func (c *cutTransport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	if c.lost(to.Addr) {
 		return nil, errors.New("cut")
 	}
-	return c.NetTransport.DialAddressTimeout(to, timeout)
+	return c.transport.DialAddressTimeout(to, timeout)
 }
 
 // TestFewAreAskedToJoin: each answers with all that it knows, so that a few are enough where all live.
@@ -296,9 +284,7 @@ func TestFewAreAskedToJoin(t *testing.T) {
 	}
 	var dialed atomic.Int64
 	last := c.start(nodes[11], func(m *Members) {
-		m.transport = func() memberlist.Transport {
-			return &countingTransport{libraryTransport(m), &dialed}
-		}
+		m.wrap = func(t *transport) memberlist.Transport { return &countingTransport{t, &dialed} }
 	})
 	last.awaitReady()
 	if got := names(last.Alive()); !slices.Equal(got, nodes) {
@@ -311,13 +297,13 @@ func TestFewAreAskedToJoin(t *testing.T) {
 
 // countingTransport counts the connections that it opens.
 type countingTransport struct {
-	*memberlist.NetTransport
+	*transport
 	dialed *atomic.Int64
 }
 
 func (c *countingTransport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	c.dialed.Add(1)
-	return c.NetTransport.DialAddressTimeout(to, timeout)
+	return c.transport.DialAddressTimeout(to, timeout)
 }
 
 // TestDeadPeersHoldUpNobody: nodes without power neither answer nor refuse; a listener that never answers stands in.

@@ -123,9 +123,8 @@ func (n *network) start(b *testing.B, i int) *simulated {
 		Log: slog.New(slog.DiscardHandler), Node: fmt.Sprintf("node-%d", i), Address: at(i).AddrPort().Addr(), Port: simulatedPort,
 		Key: bytes.Repeat([]byte{1}, KeySize),
 	})
-	m.transport = func() memberlist.Transport { return s.wire }
 	c := m.listConfig()
-	c.Events = s
+	c.Events, c.Transport = s, s.wire
 	var err error
 	if s.list, err = memberlist.Create(c); err != nil {
 		b.Fatal(err)
