@@ -63,15 +63,15 @@ type Allocation struct {
 	watchdog     *watchdog.Watchdog
 	metrics      *allocationMetrics
 	telling      *telling
-	serviceCIDRs bool                                    // the API server has objects of this kind
-	synced       atomic.Bool                             // the informers have shown everything once
-	leads        bool                                    // in this term the cache was caught up
-	term         int                                     // of the lease
-	policy       *policy.Policy                          // last compiled, so that bad objects keep their last good value
-	problems     problemLog                              // what was told
-	waiting      map[types.UID]time.Time                 // since when Services have been seen without an address
-	written      map[types.NamespacedName]corev1.Service // own writes that the informer has not shown yet
-	counted      map[types.UID]*v1beta1.IPAddressPool    // the same
+	serviceCIDRs bool                                     // the API server has objects of this kind
+	synced       atomic.Bool                              // the informers have shown everything once
+	leads        bool                                     // in this term the cache was caught up
+	term         int                                      // of the lease
+	policy       *policy.Policy                           // last compiled, so that bad objects keep their last good value
+	problems     problemLog                               // what was told
+	waiting      map[types.UID]time.Time                  // since when Services have been seen without an address
+	written      map[types.NamespacedName]*corev1.Service // own writes that the informer has not shown yet
+	counted      map[types.UID]*v1beta1.IPAddressPool     // the same
 }
 
 // everything is the one thing that is ever queued.
@@ -131,7 +131,7 @@ func (a *Allocation) SetUp(m ctrl.Manager) error {
 func (a *Allocation) start() {
 	a.metrics, a.telling = newAllocationMetrics(), newTelling()
 	a.watchdog = watchdog.New("the allocation", passLimit)
-	a.written = map[types.NamespacedName]corev1.Service{}
+	a.written = map[types.NamespacedName]*corev1.Service{}
 }
 
 // Ready returns nil when the informers have shown everything once, whether this replica leads or not.
@@ -311,13 +311,13 @@ func (a *Allocation) observe(ctx context.Context) ([]*corev1.Service, error) {
 		return nil, fmt.Errorf("listing Services: %w", err)
 	}
 	out := make([]*corev1.Service, len(list.Items))
-	pending := make(map[types.NamespacedName]corev1.Service, len(a.written))
+	pending := make(map[types.NamespacedName]*corev1.Service, len(a.written))
 	for i := range list.Items {
 		s := &list.Items[i]
 		key := client.ObjectKeyFromObject(s)
 		if own, ok := a.written[key]; ok && own.UID == s.UID && older(s.ResourceVersion, own.ResourceVersion) {
 			pending[key] = own
-			s = &own
+			s = own
 		}
 		out[i] = s
 	}
@@ -351,7 +351,7 @@ func (a *Allocation) write(ctx context.Context, changes []change) error {
 	_ = g.Wait()
 	for _, s := range results {
 		if s != nil {
-			a.written[client.ObjectKeyFromObject(s)] = *s
+			a.written[client.ObjectKeyFromObject(s)] = s
 		}
 	}
 	if slices.Contains(errs, errLease) {
