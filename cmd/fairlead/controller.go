@@ -110,7 +110,8 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 		allocation.Lease, state.Lease = lease, lease
 	}
 	elsewhere := &controllers.Elsewhere{Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: log, Namespace: f.namespace}
-	if err := errors.Join(programmers.SetUp(m), allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), f.statusPage(log).SetUp(m), m.AddReadyzCheck("caches", allocation.Ready)); err != nil {
+	if err := errors.Join(programmers.SetUp(m), allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), f.statusPage(log).SetUp(m), m.AddReadyzCheck("caches", allocation.Ready),
+		m.Add(newShrinker(log, allocation.Ready))); err != nil {
 		return err
 	}
 	log.Info("the controller starts", "version", version, "namespace", f.namespace)

@@ -117,7 +117,7 @@ func (f *ipvsFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	programming.Client = m.GetClient()
-	if err := errors.Join(programming.States.SetUp(m), programming.SetUp(m), m.AddReadyzCheck("kernel", programming.Ready)); err != nil {
+	if err := errors.Join(programming.States.SetUp(m), programming.SetUp(m), m.AddReadyzCheck("kernel", programming.Ready), m.Add(newShrinker(log, programming.Ready))); err != nil {
 		return err
 	}
 	log.Info("the IPVS programmer starts", "version", version, "node", f.node, "namespace", f.namespace)

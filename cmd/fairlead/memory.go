@@ -20,6 +20,8 @@ import (
 const (
 	window    = 20 * time.Second
 	busyShare = 20
+	// readyPoll is how often it is asked whether the start is over.
+	readyPoll = time.Second
 )
 
 // shrinker gives back what only work that is over needed, such as the start or thousands of Services that came: what the
@@ -39,8 +41,23 @@ func newShrinker(log *slog.Logger, ready func(*http.Request) error) *shrinker {
 	}}
 }
 
-// Start gives back after each busy time, and never in one, until the context ends.
+// NeedLeaderElection says that replicas which do not lead give back too.
+func (*shrinker) NeedLeaderElection() bool { return false }
+
+// Start gives back when the start is over, since what follows may be work for as long as thousands of Services wait, and then
+// after each busy time and never in one, until the context ends.
 func (s *shrinker) Start(ctx context.Context) error {
+	poll := time.NewTicker(readyPoll)
+	defer poll.Stop()
+	for s.ready(nil) != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-poll.C:
+		}
+	}
+	poll.Stop()
+	s.release()
 	tick := time.NewTicker(window)
 	defer tick.Stop()
 	for before, was := s.used(), true; ; {
@@ -51,7 +68,7 @@ func (s *shrinker) Start(ctx context.Context) error {
 		}
 		now := s.used()
 		busy := now-before > window/busyShare
-		if was && !busy && s.ready(nil) == nil {
+		if was && !busy {
 			s.release()
 			now, was = s.used(), false
 		}
