@@ -218,6 +218,12 @@ func TestTexts(t *testing.T) {
 			p.NodePorts = []v1alpha1.ProgrammerNodePort{{Service: "default/web", Port: "33333/TCP", Address: "10.1.1.1", Refused: true}}
 			p.Problems = append(p.Problems, v1alpha1.SpeakerProblem{Reason: string(verdict.KubeProxyIPVS), Message: "kube-proxy runs in IPVS mode on node n1, so everything is served by firewall marks"})
 		}, func(v *View) (Explanation, error) { return OfNode(v, "n1") }},
+		"node-programmer-ebpf": {func(v *View) {
+			v.programmed("n1", "n2")
+			p := &v.Programmers[0].State
+			p.KubeProxy = "Cilium"
+			p.Problems = append(p.Problems, v1alpha1.SpeakerProblem{Reason: string(verdict.KubeProxyReplaced), Message: "Cilium serves Services by eBPF on node n1, so IPVS serves only what that leaves alone"})
+		}, func(v *View) (Explanation, error) { return OfNode(v, "n1") }},
 		"service-few-rights": {func(v *View) {
 			v.Gaps = []Gap{{Services, "services in all namespaces", false}, {Nodes, "nodes", false}, {Speakers, "speakerstates.fairlead.io", true}}
 			v.Services[0].Told = verdict.Verdict{Reason: verdict.Assigned, Message: `assigned 10.0.0.1 from pool "first-pool"`}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ const defaultNamespace = "metallb-system"
 // common are the flags of every role that runs in a cluster.
 type common struct {
 	kubeconfig, namespace, class string
+	apiServer                    string // URL; empty: as the cluster or kubeconfig says
 	podName, podUID              string
 	metrics, health              string
 	secureMetrics                bool
@@ -154,6 +156,7 @@ func (c *common) restConfig() (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no way to the API server (outside a cluster, give --kubeconfig): %w", err)
 	}
+	config.Host = cmp.Or(c.apiServer, config.Host)
 	config.QPS, config.Burst = c.qps, c.burst
 	config.UserAgent = "fairlead/" + version
 	return config, nil

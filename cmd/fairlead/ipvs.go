@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,7 @@ func ipvsCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.node, "node-name", "", "name of this node's Node object")
 	cmd.Flags().StringSliceVar(&f.cidrs, "cluster-cidr", nil, "CIDRs of the pods, whose packets externalTrafficPolicy Local does not bind; unset: the Nodes' podCIDRs")
 	cmd.Flags().BoolVar(&f.options.AllServices, "all-services", false, "stand in for kube-proxy: serve ClusterIPs, nodePorts and externalIPs of all Services, too; refused where a kube-proxy runs")
+	cmd.Flags().StringVar(&f.apiServer, "api-server", "", "`URL` of the API server; with --all-services the address of its Service is served only when this has read what to serve")
 	cmd.Flags().StringVar(&f.scheduler, "scheduler", plan.DefaultScheduler().Name, "scheduler of Services that name none by the annotation "+plan.AnnotationScheduler)
 	cmd.Flags().DurationVar(&f.options.Drain, "drain-time", 30*time.Second, "how long an endpoint that is removed keeps its connections at most")
 	cmd.Flags().BoolVar(&f.options.Ping, "answer-ping", true, "addresses answer pings")
@@ -65,6 +67,12 @@ func (f *ipvsFlags) read() error {
 	}
 	if f.cleanup && f.release {
 		return errors.New("--cleanup is for a node and --release for the cluster: give one of them")
+	}
+	if f.options.AllServices && f.apiServer == "" && f.kubeconfig == "" && !f.cleanup && !f.release {
+		return errors.New("--all-services needs --api-server, such as https://192.0.2.10:6443: without a kube-proxy the address of the API server's Service is not served before this has read what to serve")
+	}
+	if u, err := url.Parse(f.apiServer); f.apiServer != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		return fmt.Errorf("--api-server %q: want a URL such as https://192.0.2.10:6443", f.apiServer)
 	}
 	for _, text := range f.cidrs {
 		p, err := netip.ParsePrefix(text)

@@ -57,7 +57,7 @@ func TestValues(t *testing.T) {
 		"members' address":               {values: "speaker: {memberlist: {mlBindAddrOverride: 192.0.2.1, heartbeatPort: 7700}}", object: speaker, want: []string{"- --members-address=192.0.2.1", "- --heartbeat-port=7700", "containerPort: 7700"}},
 		"no heartbeats":                  {values: "speaker: {memberlist: {heartbeatPort: 0}}", object: speaker, want: []string{"- --heartbeat-port=0"}, no: []string{"name: heartbeats"}},
 		"nodes that are excluded":        {values: "speaker: {ignoreExcludeLB: true, failbackAfter: 5m}", object: speaker, want: []string{"- --ignore-exclude-lb", "- --failback-after=5m"}},
-		"instead of kube-proxy":          {values: "ipvs: {enabled: true, allServices: true}", object: "DaemonSet metallb-system/fairlead-ipvs", want: []string{"- --all-services"}},
+		"instead of kube-proxy":          {values: "ipvs: {enabled: true, allServices: true, apiServer: 'https://192.0.2.10:6443'}", object: "DaemonSet metallb-system/fairlead-ipvs", want: []string{"- --all-services", "- --api-server=https://192.0.2.10:6443"}},
 		"all interfaces":                 {values: "speaker: {excludeInterfaces: {enabled: false}}", object: speaker, want: []string{"- --exclude-interfaces="}},
 		"own list of interfaces":         {values: `speaker: {excludeInterfaces: {patterns: ["^a\\d", "^b"]}}`, object: speaker, want: []string{`- --exclude-interfaces=^a\d,^b`}},
 		"a longer drain":                 {values: "speaker: {drainSeconds: 20, drainCordoned: true}", object: speaker, want: []string{"- --drain-time=20s", "- --drain-cordoned", "terminationGracePeriodSeconds: 25"}},
@@ -149,20 +149,21 @@ func TestTheValuesOfTheInstallationRender(t *testing.T) {
 // TestRefusedValues: a misspelt value is an error, and so is one that would mean something else than it says.
 func TestRefusedValues(t *testing.T) {
 	for name, c := range map[string]struct{ values, err string }{
-		"misspelt":               {"controler: {}", "controler"},
-		"misspelt within":        {"speaker: {tolerateMasters: true}", "tolerateMasters"},
-		"no such level":          {"speaker: {logLevel: loud}", "logLevel"},
-		"a number as text":       {`controller: {replicas: "2"}`, "replicas"},
-		"no such protection":     {"controller: {protectPools: no}", "protectPools"},
-		"FRR":                    {"frrk8s: {enabled: true}", "Fairlead speaks BGP and BFD itself"},
-		"FRR beside the speaker": {"speaker: {frr: {enabled: true}}", "Fairlead speaks BGP and BFD itself"},
-		"MetalLB's image":        {"speaker: {image: {repository: quay.io/metallb/speaker}}", "leave the image out"},
-		"without members":        {"speaker: {memberlist: {enabled: false}}", "memberlist"},
-		"a pool's name":          {"pools: {First_Pool: {}}", "First_Pool"},
-		"a pool that is a list":  {"pools: [{name: first}]", "pools"},
-		"a pool without fields":  {"pools: {first: [192.0.2.0/28]}", "first"},
-		"no token to scrape by":  {"prometheus: {secureMetrics: {enabled: true}, podMonitor: {enabled: true}}", "prometheus.secureMetrics.tokenSecret"},
-		"scraped twice":          {"prometheus: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}}", "choose one"},
+		"misspelt":                 {"controler: {}", "controler"},
+		"misspelt within":          {"speaker: {tolerateMasters: true}", "tolerateMasters"},
+		"no such level":            {"speaker: {logLevel: loud}", "logLevel"},
+		"a number as text":         {`controller: {replicas: "2"}`, "replicas"},
+		"no such protection":       {"controller: {protectPools: no}", "protectPools"},
+		"FRR":                      {"frrk8s: {enabled: true}", "Fairlead speaks BGP and BFD itself"},
+		"FRR beside the speaker":   {"speaker: {frr: {enabled: true}}", "Fairlead speaks BGP and BFD itself"},
+		"MetalLB's image":          {"speaker: {image: {repository: quay.io/metallb/speaker}}", "leave the image out"},
+		"without members":          {"speaker: {memberlist: {enabled: false}}", "memberlist"},
+		"a pool's name":            {"pools: {First_Pool: {}}", "First_Pool"},
+		"a pool that is a list":    {"pools: [{name: first}]", "pools"},
+		"a pool without fields":    {"pools: {first: [192.0.2.0/28]}", "first"},
+		"no token to scrape by":    {"prometheus: {secureMetrics: {enabled: true}, podMonitor: {enabled: true}}", "prometheus.secureMetrics.tokenSecret"},
+		"no way to the API server": {"ipvs: {enabled: true, allServices: true}", "ipvs.apiServer"},
+		"scraped twice":            {"prometheus: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}}", "choose one"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := RenderChart(root, "dev", values(t, c.values))
@@ -184,7 +185,7 @@ controller: {logLevel: debug, logFormat: json, protectPools: refuse, orphanGrace
 speaker:
   {logLevel: debug, logFormat: json, memberlist: {mlBindPort: 7777, mlBindAddrOverride: 192.0.2.1, heartbeatPort: 7778}, excludeInterfaces: {patterns: [^a]},
   drainSeconds: 9, drainCordoned: true, dropUnserved: true, ignoreExcludeLB: true, failbackAfter: 2m, extraArgs: [--gratuitous-rate=9]}
-ipvs: {enabled: true, clusterCIDRs: [10.0.0.0/8], scheduler: mh, allServices: true, logLevel: debug, logFormat: json, extraArgs: [--answer-ping=false]}`))
+ipvs: {enabled: true, clusterCIDRs: [10.0.0.0/8], scheduler: mh, allServices: true, apiServer: "https://192.0.2.10:6443", logLevel: debug, logFormat: json, extraArgs: [--answer-ping=false]}`))
 	for role, c := range map[string]struct {
 		object, pod string
 		extra       string // flags that extraArgs alone sets
