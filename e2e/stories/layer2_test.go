@@ -94,14 +94,18 @@ func (s *story) revive(node int, args ...string) {
 // settle starts all speakers anew, with that long until each is settled, and waits until they are.
 func (s *story) settle(after time.Duration) {
 	s.Helper()
-	restart := func(args ...string) {
+	restart := func(s *story, args ...string) {
 		for i, p := range lab.speakers {
 			s.must(p.Kill())
 			s.revive(i, args...)
 		}
 	}
-	s.Cleanup(func() { restart() })
-	restart("--failback-after=" + after.String())
+	s.Cleanup(func() { // the story's own time may be over
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		restart(&story{s.T, ctx})
+	})
+	restart(s, "--failback-after="+after.String())
 	time.Sleep(after + time.Second)
 }
 
