@@ -58,6 +58,7 @@ type world struct {
 	failback   time.Duration
 	edges      map[string]*edge
 	lost       map[string]bool
+	heard      map[string]bool // by heartbeats
 	companions [][]plan.Companion
 	beats      chan struct{} // nil: there are no heartbeats
 	bgp        *applier      // nil: there is no BGP
@@ -392,6 +393,12 @@ func (h heartbeats) Apply(_ context.Context, all []plan.Companion) error {
 	defer h.mu.Unlock()
 	h.companions = append(h.companions, all)
 	return nil
+}
+
+func (h heartbeats) Hears() map[string]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.heard
 }
 
 func (h heartbeats) Lost() map[string]bool {

@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ type round struct {
 	*Speaker
 	settling settling
 	layer2   announcing
+	known    []plan.Member // what alive returned last
 	watched  []plan.Companion
 	failed   string // the last error, so that it is logged once and not at every try
 	last     *Report
@@ -99,14 +101,23 @@ func (r *round) watch(ctx context.Context, companions []plan.Companion) error {
 	return nil
 }
 
-// alive returns the members that are not lost.
+// alive returns the members that are not lost, and those which the members take for dead although they are heard: where
+// many packets get lost, the membership is wrong now and then. Who leaves ends its heartbeats first.
 func (r *round) alive() []plan.Member {
 	alive := r.Members.Alive()
-	if r.Heartbeats == nil || len(r.Heartbeats.Lost()) == 0 {
+	if r.Heartbeats == nil {
 		return alive
 	}
-	lost := r.Heartbeats.Lost()
-	return slices.DeleteFunc(slices.Clone(alive), func(m plan.Member) bool { return lost[m.Node] })
+	lost, heard := r.Heartbeats.Lost(), r.Heartbeats.Hears()
+	out := slices.DeleteFunc(slices.Clone(alive), func(m plan.Member) bool { return lost[m.Node] })
+	for _, m := range r.known { // heard are 64 at most
+		if heard[m.Node] && !slices.ContainsFunc(alive, func(x plan.Member) bool { return x.Node == m.Node }) {
+			out = append(out, m)
+		}
+	}
+	slices.SortFunc(out, func(a, b plan.Member) int { return cmp.Compare(a.Node, b.Node) })
+	r.known = out
+	return out
 }
 
 // look returns what this speaker sees, tells the others what it says of itself, and returns when that changes by time

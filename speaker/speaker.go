@@ -54,10 +54,17 @@ type Members interface {
 // Heartbeats is what the speaker needs of speaker/heartbeat.
 type Heartbeats interface {
 	Edge
+	Companions
+}
+
+// Companions are other nodes that are watched.
+type Companions interface {
 	// Apply watches the companions, all of them and no others.
 	Apply(context.Context, []plan.Companion) error
 	// Lost returns those that are gone, although the members may not know it yet.
 	Lost() map[string]bool
+	// Hears returns those that are there, although the members may take them for dead.
+	Hears() map[string]bool
 }
 
 // Applier carries out a part of the plan beside layer 2, and is independent of it: BGP.
@@ -230,6 +237,11 @@ func (s *Speaker) handOverLayer2(ctx context.Context) {
 	// First, since what takes over is heard as soon as the others are told.
 	if err := s.Layer2.ApplyLeaving(ctx, nil, s.Layer2.Announced()); err != nil {
 		s.Log.Warn("addresses are not handed over in full", "error", err)
+	}
+	if s.Heartbeats != nil { // who is heard is not dead, whatever becomes known of the members
+		if err := s.Heartbeats.Apply(ctx, nil); err != nil {
+			s.Log.Warn("the heartbeats do not end", "error", err)
+		}
 	}
 	if err := s.Members.Leave(leaveTimeout); err != nil {
 		s.Log.Warn("the other speakers will notice by themselves", "error", err)

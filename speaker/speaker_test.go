@@ -291,6 +291,42 @@ func TestALostNodeIsReplaced(t *testing.T) {
 // TestAfterAPauseAnotherSpeakerIsHeardFirst: nothing is announced until then, and the speaker is not settled any more.
 // TestANewcomerIsOneFromTheFirst: before anybody hears of it, it says that it is not settled, and its first plan knows that,
 // too. Otherwise it would take what others serve for a moment.
+// TestWhoIsHeardIsNotDead: a node that the members take for dead keeps its addresses as long as its heartbeats are heard.
+func TestWhoIsHeardIsNotDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.beats = make(chan struct{}, 1)
+		w.view.Nodes = nil
+		for _, n := range []plan.Node{{Name: "n1", Unsettled: true}, {Name: "n2"}} { // so that n2 is the owner
+			n.Ready, n.Labels = true, map[string]string{"announces": "yes"}
+			w.view.Nodes = append(w.view.Nodes, n)
+		}
+		w.services("172.25.254.50")
+		w.up()
+		step := func(at time.Duration, heard map[string]bool, alive []string, want string) {
+			t.Helper()
+			w.at(at)
+			w.mu.Lock()
+			w.heard, w.alive = heard, alive
+			w.mu.Unlock()
+			w.beats <- struct{}{}
+			w.mark()
+			if got := w.answeredFor(); got != want {
+				t.Fatalf("after %s it answers for %q, want %q", at, got, want)
+			}
+		}
+		n2 := map[string]bool{"n2": true}
+		step(1*time.Second, n2, []string{"n1", "n2"}, "")
+		step(2*time.Second, n2, []string{"n1"}, "")
+		step(40*time.Second, n2, []string{"n1"}, "")
+		step(41*time.Second, nil, []string{"n1"}, ".50")
+		step(42*time.Second, n2, []string{"n1"}, ".50")       // heard, but no member any more: it has to join
+		step(50*time.Second, n2, []string{"n1", "n2"}, ".50") // answered for until n2 is heard to announce it
+		w.at(55 * time.Second)
+		step(56*time.Second, n2, []string{"n1", "n2"}, "")
+	})
+}
+
 func TestANewcomerIsOneFromTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

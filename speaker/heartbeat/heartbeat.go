@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -73,6 +74,7 @@ type Guard struct {
 	stopped chan struct{}
 	changed chan struct{}
 	lost    atomic.Pointer[map[string]bool]
+	hears   atomic.Pointer[map[string]bool]
 }
 
 // answer is what came of asking a node.
@@ -88,13 +90,18 @@ func New(c Config) *Guard {
 		stopped: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	g.lost.Store(&map[string]bool{})
+	g.hears.Store(&map[string]bool{})
 	return g
 }
 
 // Lost returns the nodes of companions that are gone. It is shared: the caller does not modify it.
 func (g *Guard) Lost() map[string]bool { return *g.lost.Load() }
 
-// Changed yields a value after Lost has changed.
+// Hears returns the nodes of companions that are there for sure: of their last three packets one came, and it said that they
+// hear this node. It is shared: the caller does not modify it.
+func (g *Guard) Hears() map[string]bool { return *g.hears.Load() }
+
+// Changed yields a value after Lost or Hears has changed.
 func (g *Guard) Changed() <-chan struct{} { return g.changed }
 
 // Heard takes a message of another speaker. It never blocks: there are few messages, and they are repeated.
@@ -150,7 +157,7 @@ func (g *Guard) watch(ctx context.Context, work *errgroup.Group) error {
 		g.hear(j)
 		do, next := j.step(time.Now())
 		g.do(ctx, work, do)
-		g.publish(j.lostNow())
+		g.publish(j.now())
 		timer.Reset(time.Hour)
 		if !next.IsZero() {
 			timer.Reset(max(time.Until(next), time.Millisecond))
@@ -268,18 +275,13 @@ func (g *Guard) frames(links []plan.Link) (sum uint64) {
 	return sum
 }
 
-// publish makes the lost nodes what Lost returns, and tells if that is new.
-func (g *Guard) publish(lost map[string]bool) {
-	if len(lost) == len(g.Lost()) {
-		same := true
-		for node := range lost {
-			same = same && g.Lost()[node]
-		}
-		if same {
-			return
-		}
+// publish makes the nodes what Lost and Hears return, and tells if that is new.
+func (g *Guard) publish(lost, heard map[string]bool) {
+	if maps.Equal(lost, g.Lost()) && maps.Equal(heard, g.Hears()) {
+		return
 	}
 	g.lost.Store(&lost)
+	g.hears.Store(&heard)
 	select {
 	case g.changed <- struct{}{}:
 	default:

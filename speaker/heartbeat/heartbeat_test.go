@@ -147,7 +147,15 @@ func TestAnOwnerIsLostAndComesBack(t *testing.T) {
 	guard(t, []plan.Companion{mate(), owner("eth0", "eth1")}, func(w *world, g *Guard) {
 		w.becomes("192.0.2.2", up())
 		w.becomes("192.0.2.3", up())
+		if got := slices.Sorted(maps.Keys(g.Hears())); !slices.Equal(got, []string{"mate", "owner"}) {
+			t.Errorf("hears %q", got)
+		}
+		<-g.Changed()
 		w.becomes("192.0.2.3", gone())
+		if got := slices.Sorted(maps.Keys(g.Hears())); !slices.Equal(got, []string{"mate"}) {
+			t.Errorf("hears %q when the owner is gone", got)
+		}
+		<-g.Changed()
 		time.Sleep(300 * time.Millisecond)
 		synctest.Wait()
 		if len(g.Lost()) != 0 {

@@ -191,15 +191,18 @@ func (d *docket) say(misses bool) []word {
 	return out
 }
 
-// lostNow returns the nodes that are lost.
-func (j *judge) lostNow() map[string]bool {
-	out := map[string]bool{}
+// now returns the nodes that are lost, and those which hear this node and are heard.
+func (j *judge) now() (lost, heard map[string]bool) {
+	lost, heard = map[string]bool{}, map[string]bool{}
 	for node, d := range j.cases {
 		if d.lost {
-			out[node] = true
+			lost[node] = true
+		}
+		if d.signal == hears {
+			heard[node] = true
 		}
 	}
-	return out
+	return lost, heard
 }
 
 // earlier returns the earlier of two times, where the zero time never comes.

@@ -135,7 +135,8 @@ func TestJudge(t *testing.T) {
 				for _, x := range do.lost {
 					got = append(got, "lost "+x)
 				}
-				for x := range j.lostNow() {
+				nodes, _ := j.now()
+				for x := range nodes {
 					lost += " (" + x + ")"
 				}
 				if told := strings.TrimSpace(strings.Join(got, ", ") + lost); told != strings.TrimSpace(want) {
