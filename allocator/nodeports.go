@@ -318,22 +318,24 @@ func (st *nodePorts) keep() [][]NodePort {
 		}
 	}
 	kept := make([][]NodePort, len(st.Services))
-	for _, i := range order {
-		s := &st.Services[i]
-		for _, n := range s.Held {
-			if n.Port == 0 {
-				continue
+	for _, graced := range []bool{false, true} { // who is admitted comes before who is no more
+		for _, i := range order {
+			s := &st.Services[i]
+			for _, n := range s.Held {
+				if n.Port == 0 {
+					continue
+				}
+				p, ok := s.Port(n.Name)
+				if !ok && n.Name == "" && len(s.Ports) == 1 {
+					p, ok, n.Name = s.Ports[0], true, s.Ports[0].Name
+				}
+				key := protocolPort{p.Protocol, n.Port}
+				if _, taken := st.holders[key]; !ok || taken || st.admits(s, key) == graced || graced && !st.graced(s) {
+					continue
+				}
+				st.holders[key] = portHolder{s, false}
+				kept[i] = append(kept[i], n)
 			}
-			p, ok := s.Port(n.Name)
-			if !ok && n.Name == "" && len(s.Ports) == 1 {
-				p, ok, n.Name = s.Ports[0], true, s.Ports[0].Name
-			}
-			key := protocolPort{p.Protocol, n.Port}
-			if _, taken := st.holders[key]; !ok || taken || !st.admits(s, key) && !st.graced(s) {
-				continue
-			}
-			st.holders[key] = portHolder{s, false}
-			kept[i] = append(kept[i], n)
 		}
 	}
 	return kept

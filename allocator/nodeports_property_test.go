@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"pgregory.net/rapid"
@@ -237,6 +238,49 @@ func TestNodePortsStay(t *testing.T) {
 			}
 			if list, err := ParseNodePorts(before); err == nil && len(got) < len(list) {
 				t.Fatalf("%s had %s and has %v", s.Name, before, got)
+			}
+		}
+	})
+}
+
+// TestNodePortsInTheirGrace: in any world, ports that are kept for a time of grace are nobody else's, no order of the Services
+// changes who has what, and whoever keeps a port without that time keeps it with it.
+func TestNodePortsInTheirGrace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, objects := drawPortful(t)
+		decide := func(objects []*corev1.Service, grace time.Duration) map[string]NodePortDecision {
+			out := map[string]NodePortDecision{}
+			for i, d := range DecideNodePorts(NodePortView{Policy: p, Services: readPortful(objects), Now: time.Unix(2000, 0), OrphanGrace: grace}).Decisions {
+				out[objects[i].Namespace+"/"+objects[i].Name] = d
+			}
+			return out
+		}
+		got, without := decide(objects, time.Minute), decide(objects, 0)
+		shuffled := decide(rapid.Permutation(objects).Draw(t, "order"), time.Minute)
+		used := map[string]string{}
+		for _, s := range readPortful(objects) {
+			for _, r := range s.Given {
+				used[r.String()] = "a nodePort"
+			}
+		}
+		for _, s := range readPortful(objects) {
+			name := s.Key.String()
+			d := got[name]
+			if NodePortsText(d.Ports) != NodePortsText(shuffled[name].Ports) || d.Verdict != shuffled[name].Verdict {
+				t.Fatalf("%s: %+v, and in another order %+v", name, d, shuffled[name])
+			}
+			for _, n := range d.Ports {
+				x, ok := s.Port(n.Name)
+				key := protocolPort{x.Protocol, n.Port}.String()
+				if who, twice := used[key]; !ok || twice {
+					t.Fatalf("%s is given to %s, and is %s too", key, name, who)
+				}
+				used[key] = "that of " + name
+			}
+			for _, n := range s.Held {
+				if portOf(without[name].Ports, n.Name) == n.Port && portOf(d.Ports, n.Name) != n.Port {
+					t.Fatalf("%s had %s, and would keep it without a time of grace: %+v", name, n, d)
+				}
 			}
 		}
 	})
