@@ -13,7 +13,7 @@ AS_ROOT := go test -exec '$(ROOT)' -count=1
 help: ## List the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-# grpcnotrace: gRPC, which GoBGP brings, then needs no templates, and the linker can leave out what nothing calls.
+# grpcnotrace: gRPC, which GoBGP brings, then runs no templates. Nor does what is ours (internal/deptest): the linker would keep all methods.
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
 manifests chart image: ## Write dist/: one file to kubectl apply; the Helm chart; the image for two architectures
@@ -69,10 +69,10 @@ lint: ## go vet, staticcheck and three small linters, with all build tags
 	GOFLAGS=-tags=$(TAGS) go tool -modfile=tools/go.mod exhaustive -explicit-exhaustive-switch ./...
 	go tool -modfile=tools/go.mod gochecknoinits ./...
 	cd tools/packaging && go vet ./... && go tool -modfile=../go.mod staticcheck ./...
-generate: ## Write deepcopy functions and CRDs anew
+generate: ## Write deepcopy functions, CRDs and the status page's code anew
 	hack/generate.sh
 verify: generate ## Fail if a generated file or go.mod is stale
 	go mod tidy -diff
 	go test -C tools/packaging -run 'AreOne|README' .
 	go test -count=1 -run Fresh ./cmd/fairlead ./config/crd ./internal/verdict
-	git diff --exit-code -- api config charts go.mod go.sum
+	git diff --exit-code -- api config charts statuspage go.mod go.sum

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Writes the files that are derived from others: deepcopy methods and CustomResourceDefinitions from the API types, and
-# the chart's copies of the definitions, the permissions and the webhooks.
+# Writes the files that are derived from others: deepcopy methods and CustomResourceDefinitions from the API types, the
+# status page from its templates, and the chart's copies of the definitions, the permissions and the webhooks.
 set -eu
 cd "$(dirname "$0")/.."
 go tool -modfile=tools/go.mod controller-gen object paths=./api/...
 go tool -modfile=tools/go.mod controller-gen crd paths=./api/... output:crd:dir=config/crd
+go tool -modfile=tools/go.mod templ generate -path statuspage -include-version=false -log-level warn
 
 files=charts/fairlead/files
 rm -rf $files/crd $files/rbac $files/webhook

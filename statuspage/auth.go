@@ -36,29 +36,29 @@ func (p *Page) guarded(next http.Handler) http.Handler {
 // admitted asks about a token; if it is none that may look, the answer is written.
 func (p *Page) admitted(w http.ResponseWriter, r *http.Request, token string) (tokens.Answer, bool) {
 	if token == "" {
-		p.login(w, http.StatusUnauthorized, "")
+		p.login(w, r, http.StatusUnauthorized, "")
 		return tokens.Answer{}, false
 	}
 	a, err := p.reviewer.Review(r.Context(), token)
 	switch {
 	case err != nil:
 		p.Log.Warn("asking the API server who looks at the status page", "error", err)
-		p.login(w, http.StatusServiceUnavailable, "The API server could not be asked whose token that is. Try again in a moment.")
+		p.login(w, r, http.StatusServiceUnavailable, "The API server could not be asked whose token that is. Try again in a moment.")
 	case a.User == "":
-		p.login(w, http.StatusUnauthorized, "The API server does not know that token, or it has expired.")
+		p.login(w, r, http.StatusUnauthorized, "The API server does not know that token, or it has expired.")
 	case !a.May:
-		p.login(w, http.StatusForbidden, a.User+" may not look at this page: ask for the ClusterRole fairlead-viewer.")
+		p.login(w, r, http.StatusForbidden, a.User+" may not look at this page: ask for the ClusterRole fairlead-viewer.")
 	default:
 		return a, true
 	}
 	return a, false
 }
 
-func (p *Page) login(w http.ResponseWriter, code int, message string) {
+func (p *Page) login(w http.ResponseWriter, r *http.Request, code int, message string) {
 	if code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	p.render(w, code, "login", frame{Title: "Log in", Version: p.Version, Body: message})
+	p.render(w, r, code, frame{Title: "Log in"}, loginPage(message))
 }
 
 // enter takes a token from a form.

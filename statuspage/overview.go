@@ -5,7 +5,6 @@ package statuspage
 import (
 	"cmp"
 	"fmt"
-	"html/template"
 	"slices"
 	"strings"
 	"time"
@@ -62,35 +61,102 @@ func (s *snapshot) overview() overview {
 	return o
 }
 
-// bar draws how much of a pool is in use; the text beside it says the same.
-func bar(c explain.Count) template.HTML {
-	width, class := 0.0, "ok"
+// sinceStart is the heading of the histories.
+func (o *overview) sinceStart(now time.Time) string {
+	if o.Since.IsZero() {
+		return "Since start"
+	}
+	return "Since start, " + explain.Age(now, o.Since)
+}
+
+// nodeColumns are the headings of the table of nodes.
+func (o *overview) nodeColumns() []string {
+	if o.Programmers {
+		return []string{"State", "Node", "Announces", "BGP sessions", "IPVS", "Speaker"}
+	}
+	return []string{"State", "Node", "Announces", "BGP sessions", "Speaker"}
+}
+
+// headingClass is the class of a column, by its heading.
+func headingClass(name string) string {
+	switch name {
+	case "In use":
+		return "wide"
+	case "Services", "Announces", "BGP sessions":
+		return "num"
+	}
+	return ""
+}
+
+// barOf returns the class and the width, in percent, of how much is in use.
+func barOf(c explain.Count) (class, width string) {
+	share := 0.0
 	if c.Total > 0 {
-		width = min(100, 100*float64(c.Assigned)/float64(c.Total))
+		share = min(100, 100*float64(c.Assigned)/float64(c.Total))
 	}
 	switch {
 	case c.Assigned >= c.Total:
 		class = "bad"
-	case width >= 75:
+	case share >= 75:
 		class = "warn"
+	default:
+		class = "ok"
 	}
 	if c.Assigned > 0 {
-		width = max(width, 1)
+		share = max(share, 1)
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="8"/><rect class="%s" width="%.2f" height="8"/></svg>`, class, width))
+	return class, fmt.Sprintf("%.2f", share)
 }
 
-// spark draws the history of a pool.
-func spark(values []int64) template.HTML {
-	if len(values) < 2 {
-		return ""
-	}
-	top := max(slices.Max(values), 1)
-	var points strings.Builder
+func top(values []int64) int64 { return max(slices.Max(values), 1) }
+
+// points are where the line of a history goes.
+func points(values []int64) string {
+	var out strings.Builder
 	for i, v := range values {
-		fmt.Fprintf(&points, "%.1f,%.1f ", 120*float64(i)/float64(len(values)-1), 23-22*float64(v)/float64(top))
+		fmt.Fprintf(&out, "%.1f,%.1f ", 120*float64(i)/float64(len(values)-1), 23-22*float64(v)/float64(top(values)))
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="spark" viewBox="0 0 120 24" role="img" aria-label="in use since start: from %d to %d, at most %d"><polyline points="%s"/></svg>`, values[0], values[len(values)-1], top, strings.TrimSpace(points.String())))
+	return strings.TrimSpace(out.String())
+}
+
+// standing is the class and the word for a node's state.
+func standing(n *explain.NodeStatus) (class, word string) {
+	switch {
+	case !n.Speaker:
+		return "bad", "no speaker"
+	case !n.Ready:
+		return "bad", "not Ready"
+	case n.Excluded != "":
+		return "warn", "excluded"
+	case !n.Settled:
+		return "warn", "settling"
+	}
+	return "ok", "ready"
+}
+
+func sessionsOf(n *explain.NodeStatus) string {
+	if n.Sessions == 0 {
+		return "\u2013"
+	}
+	return fmt.Sprintf("%d of %d", n.Established, n.Sessions)
+}
+
+func speakerOf(now time.Time, n *explain.NodeStatus) string {
+	switch {
+	case n.Excluded != "":
+		return n.Excluded
+	case n.Speaker:
+		return n.Version + ", for " + explain.Age(now, n.Since)
+	}
+	return ""
+}
+
+// health is a class.
+func health(good bool) string {
+	if good {
+		return "ok"
+	}
+	return "bad"
 }
 
 // many writes a number that may be very large.
@@ -103,19 +169,6 @@ func many(n int64) string {
 
 // stamp writes a time for programs, in a <time> element.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// mark is the class and the word of an answer.
-func mark(a explain.Answer) map[string]string {
-	switch a {
-	case explain.Yes:
-		return map[string]string{"Class": "ok", "Word": "yes"}
-	case explain.No:
-		return map[string]string{"Class": "bad", "Word": "no"}
-	case explain.Unknown:
-		return map[string]string{"Class": "warn", "Word": "unknown"}
-	}
-	return map[string]string{"Class": "fact", "Word": "\u2013"}
-}
 
 // graph is the BGP sessions as lines between nodes and peers.
 type graph struct {

@@ -3,11 +3,9 @@
 package statuspage
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"fmt"
-	"html/template"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -18,12 +16,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/a-h/templ"
+
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/explain"
 	"github.com/fairlead-lb/fairlead/internal/tokens"
 )
 
-//go:embed assets templates
+//go:embed assets
 var files embed.FS
 
 // Page is the status page. Run keeps what it shows up to date; ServeHTTP may be called at any time.
@@ -40,18 +40,11 @@ type Page struct {
 	wanted   chan struct{}          // of one: somebody looks
 	began    time.Time
 	reviewer tokens.Reviewer
-	pages    *template.Template
 	handler  http.Handler
 }
 
 // Start prepares the page; it comes before everything else.
 func (p *Page) Start() error {
-	var err error
-	if p.pages, err = template.New("").Funcs(template.FuncMap{
-		"age": explain.Age, "bar": bar, "spark": spark, "many": many, "mark": mark, "stamp": stamp,
-	}).ParseFS(files, "templates/*.html"); err != nil {
-		return err
-	}
 	assets, err := fs.Sub(files, "assets")
 	if err != nil {
 		return err
@@ -86,7 +79,7 @@ func (p *Page) Start() error {
 	}
 	all := http.NewServeMux()
 	all.Handle("GET /assets/", http.StripPrefix("/assets/", cached(http.FileServerFS(assets))))
-	all.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) { p.login(w, http.StatusOK, "") })
+	all.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { p.login(w, r, http.StatusOK, "") })
 	all.HandleFunc("POST /login", p.enter)
 	all.HandleFunc("POST /logout", p.leave)
 	all.Handle("/", p.guarded(looks))
@@ -141,27 +134,32 @@ const patience = 10 * time.Second
 // frame is what every page has.
 type frame struct {
 	Title   string
-	At      string // which part of the site it is
+	At      string // which part of the site it is, or ""
 	Version string
 	User    string
 	Login   bool // there is somebody to log out
 	Now     *snapshot
-	Body    any
 }
 
+// The parts of the site.
+const (
+	atOverview = "overview"
+	atServices = "services"
+)
+
 // show renders a page about the cluster as it is now.
-func (p *Page) show(w http.ResponseWriter, r *http.Request, name, title, at string, code int, body func(*snapshot) any) {
+func (p *Page) show(w http.ResponseWriter, r *http.Request, title, at string, code int, body func(*snapshot) templ.Component) {
 	now := p.look()
 	if now == nil {
 		w.Header().Set("Refresh", "1")
-		f := frame{Title: "Reading the cluster", Version: p.Version}
+		reason := ""
 		switch why := p.failed.Load(); {
 		case why != nil:
-			f.Body = *why
+			reason = *why
 		case p.Now().Sub(p.began) > patience:
-			f.Body = "the controller's log says what it waits for; it needs the rights of config/rbac/status.yaml"
+			reason = "the controller's log says what it waits for; it needs the rights of config/rbac/status.yaml"
 		}
-		p.render(w, http.StatusServiceUnavailable, "wait", f)
+		p.render(w, r, http.StatusServiceUnavailable, frame{Title: "Reading the cluster"}, waitPage(reason))
 		return
 	}
 	tag := `"` + strconv.FormatInt(now.At.UnixNano(), 36) + `"`
@@ -171,27 +169,20 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, name, title, at stri
 		return
 	}
 	user, _ := r.Context().Value(userKey{}).(string)
-	p.render(w, code, name, frame{Title: title, At: at, Version: p.Version, User: user, Login: p.Review != nil, Now: now, Body: body(now)})
+	p.render(w, r, code, frame{Title: title, At: at, User: user, Login: p.Review != nil, Now: now}, body(now))
 }
 
-func (p *Page) render(w http.ResponseWriter, code int, name string, f frame) {
-	var b bytes.Buffer
-	if err := p.pages.ExecuteTemplate(&b, name, f); err != nil {
-		p.Log.Error("rendering the status page", "page", name, "error", err)
-		http.Error(w, "the page cannot be rendered", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes())
+func (p *Page) render(w http.ResponseWriter, r *http.Request, code int, f frame, body templ.Component) {
+	f.Version = p.Version
+	templ.Handler(framed(f, body), templ.WithStatus(code)).ServeHTTP(w, r)
 }
 
 func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
-	p.show(w, r, "overview", "Overview", "overview", http.StatusOK, func(s *snapshot) any { return s.overview() })
+	p.show(w, r, "Overview", atOverview, http.StatusOK, func(s *snapshot) templ.Component { return overviewPage(s.At, s.overview()) })
 }
 
 func (p *Page) services(w http.ResponseWriter, r *http.Request) {
-	p.show(w, r, "services", "Services", "services", http.StatusOK, func(s *snapshot) any { return s.services(r.URL.Query()) })
+	p.show(w, r, "Services", atServices, http.StatusOK, func(s *snapshot) templ.Component { return servicesPage(s.At, s.services(r.URL.Query())) })
 }
 
 // explained serves the explanation of one object.
@@ -199,14 +190,14 @@ func (p *Page) explained(ask func(*explain.View, *http.Request) (explain.Explana
 	return func(w http.ResponseWriter, r *http.Request) {
 		now := p.now.Load()
 		if now == nil {
-			p.show(w, r, "wait", "", "", http.StatusOK, nil)
+			p.show(w, r, "", "", http.StatusOK, nil)
 			return
 		}
 		e, err := ask(now.View, r)
 		if err != nil {
-			p.show(w, r, "absent", "Not found", "", http.StatusNotFound, func(*snapshot) any { return err.Error() })
+			p.show(w, r, "Not found", "", http.StatusNotFound, func(*snapshot) templ.Component { return absentPage(err.Error()) })
 			return
 		}
-		p.show(w, r, "explanation", e.Kind+" "+e.Name, "", http.StatusOK, func(*snapshot) any { return e })
+		p.show(w, r, e.Kind+" "+e.Name, "", http.StatusOK, func(*snapshot) templ.Component { return explanationPage(e) })
 	}
 }

@@ -4,6 +4,7 @@ package statuspage
 
 import (
 	"cmp"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -75,6 +76,18 @@ func (s *snapshot) services(q url.Values) table {
 		t.Next = t.link("page", strconv.Itoa(page+1))
 	}
 	return t
+}
+
+// count says how many Services there are.
+func (t *table) count() string {
+	out := "None"
+	if t.Matching > 0 {
+		out = fmt.Sprintf("%d\u2013%d of %d", t.From, t.To, t.Matching)
+	}
+	if t.Matching != t.All {
+		out += fmt.Sprintf(" that match, %d in all", t.All)
+	}
+	return out
 }
 
 func (t *table) matches(r *row) bool {

@@ -119,7 +119,9 @@ func list(t *testing.T) (packages []listed) {
 }
 
 // TestCode reads every source file of the module: nowhere is an init function; the core starts no goroutine, reads no
-// clock and has no package variables but sentinel errors (nor, in the API packages, but what registers the types).
+// clock and has no package variables but sentinel errors (nor, in the API packages, but what registers the types). Nowhere
+// are templates interpreted: they find methods by name, so that the linker keeps every method of everything, a quarter of the
+// program.
 func TestCode(t *testing.T) {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -159,6 +161,11 @@ func check(t *testing.T, path string) {
 	dir, _ := filepath.Rel(root, filepath.Dir(path))
 	pure := matches(filepath.ToSlash(dir), core) && !strings.HasSuffix(path, "_test.go")
 	breach := func(n ast.Node, what string) { t.Errorf("%s: %s", files.Position(n.Pos()), what) }
+	for _, i := range f.Imports {
+		if i.Path.Value == `"text/template"` || i.Path.Value == `"html/template"` {
+			breach(i, "templates are compiled, by templ, and not interpreted")
+		}
+	}
 	for _, d := range f.Decls {
 		switch d := d.(type) {
 		case *ast.FuncDecl:
