@@ -114,6 +114,7 @@ func (l *installation) deaths(m *measurement, at netip.Addr, node, times, addres
 	for i := range times {
 		m.must(l.holds(m.ctx, node, addresses))
 		time.Sleep(repeats) // the node is no newcomer any more: its heartbeats are heard, its first announcements are over
+		m.must(l.awaitAt(m.ctx, at, node))
 		m.during(fmt.Sprintf("the node dies, %d of %d", i+1, times), func() error {
 			report, err := l.interrupt(m.ctx, at, func() error {
 				return errors.Join(l.Cut(m.ctx, node), l.speakers[node].Kill())
@@ -253,6 +254,11 @@ func (l *installation) bringBack(ctx context.Context, address netip.Addr, node i
 	if err := l.WaitReady(ctx, l.speakers[node]); err != nil {
 		return err
 	}
+	return l.awaitAt(ctx, address, node)
+}
+
+// awaitAt waits until a node alone announces an address.
+func (l *installation) awaitAt(ctx context.Context, address netip.Addr, node int) error {
 	return cluster.Eventually(ctx, 30*time.Second, func() error {
 		at, err := l.announcer(ctx, address)
 		if err != nil {
