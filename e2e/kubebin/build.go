@@ -88,8 +88,8 @@ func (b *Binaries) build(ctx context.Context, log io.Writer, r recipe) error {
 	tmp := filepath.Join(b.Dir, fmt.Sprintf(".%s.%d", r.name, os.Getpid()))
 	defer os.Remove(tmp)
 
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", b.ldflags(r), "-o", tmp, r.pkg)
-	cmd.Dir = filepath.Join(b.Module, r.module)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", b.ldflags(r), "-o", tmp, r.pkg())
+	cmd.Dir = filepath.Join(b.Module, pinnedIn(r.of))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
 	cmd.WaitDelay = 5 * time.Second
 	var out bytes.Buffer
@@ -124,7 +124,7 @@ func (b *Binaries) build(ctx context.Context, log io.Writer, r recipe) error {
 // ldflags strips the binary and, for Kubernetes, tells it its version: a build from a module has none of its own.
 func (b *Binaries) ldflags(r recipe) string {
 	flags := "-s -w"
-	if !r.kube {
+	if r.of != kubernetes {
 		return flags
 	}
 	number := strings.Split(strings.TrimPrefix(b.Version, "v"), ".")

@@ -1,13 +1,16 @@
 // Package kubebin knows the Kubernetes binaries that the e2e cluster runs: where they are, which are missing, and how
-// each is compiled from the Go modules that e2e/kube pins. They live in a cache outside the repository, one folder per
-// Kubernetes version, so that a second run compiles nothing.
+// each is compiled from the Go modules that this repository pins. They live in a cache outside the repository, one folder
+// per Kubernetes version, so that a second run compiles nothing; one that was compiled from another version than is pinned
+// now is compiled again.
 package kubebin
 
 import (
 	"bufio"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -32,36 +35,56 @@ const (
 // modulePath is the first line of the go.mod at the root of this repository.
 const modulePath = "github.com/fairlead-lb/fairlead"
 
+// Modules that the binaries are compiled from.
+const (
+	kubernetes = "k8s.io/kubernetes"
+	etcd       = "go.etcd.io/etcd/server/v3"
+	helm       = "helm.sh/helm/v3"
+	containerd = "github.com/containerd/containerd/v2"
+)
+
 // A recipe says how one binary is compiled.
 type recipe struct {
 	name string
-	pkg  string // import path of its main package
+	of   string // the module that it comes from
+	main string // the folder of its main package there
 	cold string // time of a first build on two cores, for people
-	kube bool   // carries the Kubernetes version in its ldflags
-
-	module string // folder of the module that pins it, from e2e/kube
 }
+
+// pkg is the import path of the binary's main package.
+func (r recipe) pkg() string { return path.Join(r.of, r.main) }
 
 // recipes lists every binary that the cluster needs.
 func (b *Binaries) recipes() []recipe {
-	const containerd, packaging = "../containerd", "../../tools/packaging"
 	list := []recipe{
-		{Etcd, "go.etcd.io/etcd/server/v3", "about 1 minute", false, ""},
-		{APIServer, "k8s.io/kubernetes/cmd/kube-apiserver", "4 to 8 minutes", true, ""},
-		{Kubectl, "k8s.io/kubernetes/cmd/kubectl", "about 1 minute", true, ""},
-		{ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager", "about 1 minute", true, ""},
-		{Proxy, "k8s.io/kubernetes/cmd/kube-proxy", "under 1 minute", true, ""},
-		{Helm, "helm.sh/helm/v3/cmd/helm", "about 1 minute", false, packaging},
+		{Etcd, etcd, "", "about 1 minute"},
+		{APIServer, kubernetes, "cmd/kube-apiserver", "4 to 8 minutes"},
+		{Kubectl, kubernetes, "cmd/kubectl", "about 1 minute"},
+		{ControllerManager, kubernetes, "cmd/kube-controller-manager", "about 1 minute"},
+		{Proxy, kubernetes, "cmd/kube-proxy", "under 1 minute"},
+		{Helm, helm, "cmd/helm", "about 1 minute"},
 	}
 	if !b.Kubelets {
 		return list
 	}
 	return append(list,
-		recipe{Scheduler, "k8s.io/kubernetes/cmd/kube-scheduler", "under 1 minute", true, ""},
-		recipe{Kubelet, "k8s.io/kubernetes/cmd/kubelet", "2 minutes", true, ""},
-		recipe{Containerd, "github.com/containerd/containerd/v2/cmd/containerd", "2 minutes", false, containerd},
-		recipe{ContainerdShim, "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "under 1 minute", false, containerd},
-		recipe{Ctr, "github.com/containerd/containerd/v2/cmd/ctr", "under 1 minute", false, containerd})
+		recipe{Scheduler, kubernetes, "cmd/kube-scheduler", "under 1 minute"},
+		recipe{Kubelet, kubernetes, "cmd/kubelet", "2 minutes"},
+		recipe{Containerd, containerd, "cmd/containerd", "2 minutes"},
+		recipe{ContainerdShim, containerd, "cmd/containerd-shim-runc-v2", "under 1 minute"},
+		recipe{Ctr, containerd, "cmd/ctr", "under 1 minute"})
+}
+
+// pinnedIn is the folder of the module whose go.mod pins another one's version, from e2e/kube.
+func pinnedIn(module string) string {
+	switch module {
+	case helm:
+		return "../../tools/packaging"
+	case containerd:
+		return "../containerd"
+	default:
+		return "."
+	}
 }
 
 // Binaries is the set of binaries for one version of Kubernetes.
@@ -72,30 +95,40 @@ type Binaries struct {
 	Assets  string // value of KUBEBUILDER_ASSETS, or empty
 
 	Kubelets bool // what a cluster with kubelets needs is meant too
+
+	pinned map[string]string        // the wanted version of each module
+	built  func(path string) string // the version that a binary was compiled from; "" where that cannot be told
 }
 
-// Find works out where the binaries are or would be: the version from e2e/kube/go.mod, the cache from FAIRLEAD_CACHE or
-// the user's cache folder. It neither builds nor creates anything.
+// Find works out where the binaries are or would be: the versions from the modules that pin them, the cache from
+// FAIRLEAD_CACHE or the user's cache folder. It neither builds nor creates anything.
 func Find() (*Binaries, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
-	module := filepath.Join(root, "e2e", "kube")
-	version, err := kubernetesVersion(filepath.Join(module, "go.mod"))
-	if err != nil {
-		return nil, err
+	b := &Binaries{Module: filepath.Join(root, "e2e", "kube"), Assets: os.Getenv("KUBEBUILDER_ASSETS"), pinned: map[string]string{}, built: builtFrom}
+	for _, module := range []string{kubernetes, etcd, helm, containerd} {
+		if b.pinned[module], err = fieldAfter(filepath.Join(b.Module, pinnedIn(module), "go.mod"), module); err != nil {
+			return nil, err
+		}
 	}
+	b.Version = b.pinned[kubernetes]
 	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	return &Binaries{
-		Version: version,
-		Dir:     filepath.Join(cache, "kube", version),
-		Module:  module,
-		Assets:  os.Getenv("KUBEBUILDER_ASSETS"),
-	}, nil
+	b.Dir = filepath.Join(cache, "kube", b.Version)
+	return b, nil
+}
+
+// builtFrom is the version of the module that a Go binary was compiled from, as the binary itself says.
+func builtFrom(path string) string {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return info.Main.Version
 }
 
 // CacheDir is $FAIRLEAD_CACHE, else the folder fairlead in the user's cache folder. A process raised by sudo must be told
@@ -152,9 +185,6 @@ func rootAbove(dir string) (string, bool) {
 
 func moduleLine(gomod string) (string, error) { return fieldAfter(gomod, "module") }
 
-// kubernetesVersion reads the version of k8s.io/kubernetes that a go.mod requires.
-func kubernetesVersion(gomod string) (string, error) { return fieldAfter(gomod, "k8s.io/kubernetes") }
-
 // fieldAfter returns the word that follows word at the start of a line of a go.mod, inside a require block or not.
 func fieldAfter(gomod, word string) (string, error) {
 	f, err := os.Open(gomod)
@@ -177,19 +207,29 @@ func fieldAfter(gomod, word string) (string, error) {
 
 // Path is where the binary of that name is expected: in KUBEBUILDER_ASSETS if it is there, else in the cache.
 func (b *Binaries) Path(name string) string {
-	if b.Assets != "" && (name == Etcd || name == APIServer || name == Kubectl) {
-		if p := filepath.Join(b.Assets, name); executable(p) {
-			return p
-		}
+	if path, given := b.given(name); given {
+		return path
 	}
 	return filepath.Join(b.Dir, name)
 }
 
-// Missing names the binaries that are nowhere yet, in build order.
+// given is the binary of that name in KUBEBUILDER_ASSETS, whose versions are whoever set it's choice.
+func (b *Binaries) given(name string) (path string, is bool) {
+	if b.Assets == "" || name != Etcd && name != APIServer && name != Kubectl {
+		return "", false
+	}
+	path = filepath.Join(b.Assets, name)
+	return path, executable(path)
+}
+
+// Missing names the binaries that are nowhere yet in the version that is pinned, in build order.
 func (b *Binaries) Missing() []string {
 	var missing []string
 	for _, r := range b.recipes() {
-		if !executable(b.Path(r.name)) {
+		if _, given := b.given(r.name); given {
+			continue
+		}
+		if path := b.Path(r.name); !executable(path) || b.built(path) != b.pinned[r.of] {
 			missing = append(missing, r.name)
 		}
 	}

@@ -34,8 +34,54 @@ func TestFindReadsThePinnedVersion(t *testing.T) {
 	if want := filepath.Join(cache, "kube", b.Version); b.Dir != want {
 		t.Errorf("dir %q, want %q", b.Dir, want)
 	}
-	if _, err := os.Stat(filepath.Join(b.Module, "go.mod")); err != nil {
-		t.Error(err)
+	for _, module := range []string{kubernetes, etcd, helm, containerd} {
+		if !strings.HasPrefix(b.pinned[module], "v") {
+			t.Errorf("%s is pinned to %q", module, b.pinned[module])
+		}
+	}
+}
+
+// anyVersion is what tests' binaries, which are none, were compiled from: nobody can tell.
+func anyVersion(string) string { return "" }
+
+// TestAnotherVersionIsMissing: who raises one module has that binary compiled anew, and no other.
+func TestAnotherVersionIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	all := []string{Etcd, APIServer, Kubectl, ControllerManager, Proxy, Helm}
+	for _, name := range all {
+		write(t, filepath.Join(dir, name), 0o755, "x")
+	}
+	versions := map[string]string{kubernetes: "v1.36.3", etcd: "v3.6.16", helm: "v3.22.0"}
+	b := &Binaries{Dir: dir, pinned: versions, built: func(path string) string {
+		switch filepath.Base(path) {
+		case Etcd:
+			return "v3.6.15"
+		case Helm:
+			return "v3.22.0"
+		default:
+			return "v1.36.3"
+		}
+	}}
+	if diff := cmp.Diff([]string{Etcd}, b.Missing()); diff != "" {
+		t.Error(diff)
+	}
+	b.Assets = dir
+	if got := b.Missing(); len(got) > 0 {
+		t.Errorf("KUBEBUILDER_ASSETS is its owner's choice, but missing are %v", got)
+	}
+}
+
+// TestABinarySaysItsVersion, when it is one.
+func TestABinarySaysItsVersion(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := builtFrom(self); got == "" {
+		t.Error("this test does not know what it was compiled from")
+	}
+	if got := builtFrom("kubebin_test.go"); got != "" {
+		t.Errorf("a text was compiled from %q", got)
 	}
 }
 
@@ -61,7 +107,7 @@ func TestCacheDirIsToldByTheEnvironment(t *testing.T) {
 
 func TestMissing(t *testing.T) {
 	dir, assets := t.TempDir(), t.TempDir()
-	b := &Binaries{Version: "v1.36.3", Dir: dir}
+	b := &Binaries{Version: "v1.36.3", Dir: dir, built: anyVersion}
 	all := []string{Etcd, APIServer, Kubectl, ControllerManager, Proxy, Helm}
 	if diff := cmp.Diff(all, b.Missing()); diff != "" {
 		t.Errorf("empty cache: %s", diff)
@@ -89,7 +135,7 @@ func TestMissing(t *testing.T) {
 
 // TestKubeletsNeedMore: only a cluster with kubelets wants what those need, after the rest.
 func TestKubeletsNeedMore(t *testing.T) {
-	b := &Binaries{Version: "v1.36.3", Dir: t.TempDir(), Kubelets: true}
+	b := &Binaries{Version: "v1.36.3", Dir: t.TempDir(), Kubelets: true, built: anyVersion}
 	want := []string{Etcd, APIServer, Kubectl, ControllerManager, Proxy, Helm, Scheduler, Kubelet, Containerd, ContainerdShim, Ctr}
 	if diff := cmp.Diff(want, b.Missing()); diff != "" {
 		t.Error(diff)
@@ -98,11 +144,11 @@ func TestKubeletsNeedMore(t *testing.T) {
 
 func TestLdflags(t *testing.T) {
 	b := &Binaries{Version: "v1.36.3"}
-	if got := b.ldflags(recipe{kube: false}); got != "-s -w" {
+	if got := b.ldflags(recipe{of: etcd}); got != "-s -w" {
 		t.Error(got)
 	}
 	const want = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
-	if got := b.ldflags(recipe{kube: true}); got != want {
+	if got := b.ldflags(recipe{of: kubernetes}); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -126,7 +172,7 @@ func TestBuildLeavesNoHalfBinary(t *testing.T) {
 	bin, dir := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(bin, "go"), 0o755, "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && out=$2; shift; done\necho half > $out; chmod +x $out\ncase $out in */.etcd.*) exit 0;; esac\necho boom >&2; exit 1\n")
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-	b := &Binaries{Version: "v1.36.3", Dir: dir, Module: bin}
+	b := &Binaries{Version: "v1.36.3", Dir: dir, Module: bin, built: anyVersion}
 	var log bytes.Buffer
 	err := b.Build(context.Background(), &log)
 	if err == nil || !strings.Contains(err.Error(), "boom") {

@@ -157,11 +157,14 @@ func Asked(log io.Reader) (map[Request]bool, error) {
 	return out, lines.Err()
 }
 
-// Unused returns the rights that none of the requests needs. Holders are the roles by the user who has them. Who watches needs to
+// Unused returns the rights that none of the requests needed: one that was refused has used nothing. Holders are the roles by the user who has them. Who watches needs to
 // list, too: API servers since Kubernetes 1.34 begin a watch with what there is, others are asked for the list first.
 func Unused(rights []Right, requests map[Request]bool, holders map[string][]string) []Right {
 	used := map[Right]bool{}
 	for request := range requests {
+		if request.Refused {
+			continue
+		}
 		for _, right := range narrowest(rights, request, holders[request.User]) {
 			used[right] = true
 		}

@@ -56,6 +56,7 @@ func TestUnused(t *testing.T) {
 		"who has no narrower one":   {event("b", "list", "x.io", "things", "", "ns", ""), []string{"wide may list things.x.io"}},
 		"a subresource":             {event("a", "patch", "x.io", "things", "status", "ns", "t"), []string{"narrow may patch things.x.io/status in ns"}},
 		"a subresource of the core": {event("a", "list", "", "services", "status", "", ""), []string{"wide may list services/status"}},
+		"a refused request":         {strings.Replace(event("a", "list", "", "services", "", "", ""), "allow", "forbid", 1), nil},
 		"somebody else's request":   {event("c", "list", "", "services", "", "", ""), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ func main() {
 	}
 }
 
-// run makes the artifacts that are named: manifests, chart, image.
+// run makes the artifacts that are named: manifests, chart, image; kubernetes is what the tests know of its versions.
 func run(args []string) error {
 	flags := flag.NewFlagSet("packaging", flag.ContinueOnError)
 	root := flags.String("root", "../..", "the repository")
@@ -63,6 +63,13 @@ func build(what, root, version, out string, architectures []string) (string, err
 		}
 		name := filepath.Join(out, "fairlead-"+version+".oci.tar")
 		return name, WriteArchive(index, s, name)
+	case "kubernetes":
+		facts, err := Facts(Supported())
+		if err != nil {
+			return "", err
+		}
+		name := filepath.Join(root, "tools", "packaging", "testdata", "kubernetes.jsonl")
+		return name, os.WriteFile(name, facts, 0o644)
 	}
-	return "", fmt.Errorf("%q: want manifests, chart or image", what)
+	return "", fmt.Errorf("%q: want manifests, chart, image or kubernetes", what)
 }
