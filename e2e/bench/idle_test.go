@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -52,6 +53,7 @@ func idle(m *measurement) {
 	fmt.Fprintf(os.Stderr, "  the cluster idles for %s\n", idleTime)
 	before, requests, err := readings(m.ctx, processes)
 	m.must(err)
+	said := logged(m, processes)
 	begin := time.Now()
 	time.Sleep(idleTime)
 	took := time.Since(begin)
@@ -72,7 +74,19 @@ func idle(m *measurement) {
 	}
 	leases, others := requestsAfter.since(requests).writes().leases()
 	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
+	lines := logged(m, processes) - said
+	m.value("idle-log-lines", "lines", "lines logged by the three", float64(lines), fmt.Sprint(lines), "0")
 	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
+}
+
+// logged counts the lines that processes have logged.
+func logged(m *measurement, processes []*cluster.Process) (lines int) {
+	for _, p := range processes {
+		text, err := os.ReadFile(p.Log)
+		m.must(err)
+		lines += bytes.Count(text, []byte("\n"))
+	}
+	return lines
 }
 
 // awaitNoWrites waits until nothing was written to the API server for some seconds, but leases.

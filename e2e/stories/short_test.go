@@ -9,3 +9,6 @@ const long = false
 
 // settled is after what time speakers are that lost the others for a while.
 const settled = 2 * time.Second
+
+// quiet is how long nobody may log anything.
+const quiet = 10 * time.Second

@@ -15,6 +15,9 @@ const long = true
 // settled is after what time speakers are that lost the others for a while.
 const settled = 6 * time.Second
 
+// quiet is how long nobody may log anything.
+const quiet = 2 * time.Minute
+
 // All cores are busy with something else, and nothing moves.
 func TestBusyCoresMoveNothing(t *testing.T) {
 	s := begin(t)
