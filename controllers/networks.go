@@ -80,12 +80,12 @@ func servesServiceCIDRs(m meta.RESTMapper) (bool, error) {
 	return true, nil
 }
 
-// nodesChange lets a Node's change pass where its networks do, or whether it may announce: it reports itself every few minutes.
+// nodesChange lets a Node's change pass where its networks do, or whether it may announce, or it started anew: it reports itself every few minutes.
 func nodesChange() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e crevent.UpdateEvent) bool {
 		a, ok1 := e.ObjectOld.(*corev1.Node)
 		b, ok2 := e.ObjectNew.(*corev1.Node)
 		return !ok1 || !ok2 || !slices.Equal(a.Status.Addresses, b.Status.Addresses) || !slices.Equal(a.Spec.PodCIDRs, b.Spec.PodCIDRs) ||
-			!maps.Equal(a.Labels, b.Labels) || able(a) != able(b)
+			!maps.Equal(a.Labels, b.Labels) || able(a) != able(b) || a.Status.NodeInfo.BootID != b.Status.NodeInfo.BootID
 	}}
 }

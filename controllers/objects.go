@@ -164,7 +164,7 @@ func stripNode(in any) (any, error) {
 			conditions = append(conditions, kept)
 		}
 	}
-	n.Status = corev1.NodeStatus{Conditions: conditions, Addresses: n.Status.Addresses}
+	n.Status = corev1.NodeStatus{Conditions: conditions, Addresses: n.Status.Addresses, NodeInfo: corev1.NodeSystemInfo{BootID: n.Status.NodeInfo.BootID}}
 	return n, nil
 }
 

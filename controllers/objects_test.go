@@ -83,7 +83,7 @@ func TestStrip(t *testing.T) {
 						{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse, Reason: "r"},
 					},
 					Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.77.0.10"}},
-					Images:    []corev1.ContainerImage{{}}, Capacity: corev1.ResourceList{"cpu": {}}, NodeInfo: corev1.NodeSystemInfo{KernelVersion: "6"},
+					Images:    []corev1.ContainerImage{{}}, Capacity: corev1.ResourceList{"cpu": {}}, NodeInfo: corev1.NodeSystemInfo{KernelVersion: "6", BootID: "b"},
 				},
 			},
 			&corev1.Node{
@@ -92,6 +92,7 @@ func TestStrip(t *testing.T) {
 				Status: corev1.NodeStatus{
 					Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, {Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse}},
 					Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.77.0.10"}},
+					NodeInfo:   corev1.NodeSystemInfo{BootID: "b"},
 				},
 			},
 		},

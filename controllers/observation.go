@@ -336,10 +336,17 @@ func (o Observation) view(x *observed) *explain.View {
 	}
 	v.Since, v.Dataplane = x.since, x.setting
 	served := map[string]addrset.Set{}
+	nodes := map[string]*corev1.Node{}
+	for i := range x.nodes {
+		nodes[x.nodes[i].Name] = &x.nodes[i]
+	}
 	for i := range x.programmed {
 		p := &x.programmed[i]
-		served[p.Name], _ = addrset.Parse(p.Status.Addresses)
-		v.Programmers = append(v.Programmers, explain.Programmer{Node: p.Name, State: p.Status, Serves: served[p.Name], Renewed: x.renewed[p.Name]})
+		n := cmp.Or(nodes[p.Name], &corev1.Node{})
+		served[p.Name] = servedBy(p, n)
+		v.Programmers = append(v.Programmers, explain.Programmer{
+			Node: p.Name, State: p.Status, Serves: served[p.Name], BeforeBoot: beforeBoot(p, n), Renewed: x.renewed[p.Name],
+		})
 	}
 	slices.SortFunc(v.Programmers, func(a, b explain.Programmer) int { return cmp.Compare(a.Node, b.Node) })
 	v.Announcing = o.announcing(x, v.Policy)

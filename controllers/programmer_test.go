@@ -251,6 +251,26 @@ func TestStateOfProgrammer(t *testing.T) {
 	}
 }
 
+// TestAReportEndsWithTheBoot: what a programmer reported before its node started anew is served no more.
+func TestAReportEndsWithTheBoot(t *testing.T) {
+	for name, c := range map[string]struct {
+		report, node string
+		want         string
+	}{
+		"the same boot":           {"b1", "b1", "192.0.2.1"},
+		"the node started anew":   {"b1", "b2", ""},
+		"the node does not tell":  {"b1", "", "192.0.2.1"},
+		"the report has no boot":  {"", "b2", "192.0.2.1"},
+		"neither says which boot": {"", "", "192.0.2.1"},
+	} {
+		s := v1alpha1.ProgrammerState{Status: v1alpha1.ProgrammerStateStatus{BootID: c.report, Addresses: []string{"192.0.2.1"}}}
+		n := corev1.Node{Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{BootID: c.node}}}
+		if got := strings.Join(servedBy(&s, &n).Texts(), " "); got != c.want {
+			t.Errorf("%s: it serves %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 // TestComplaints: what programmers do not serve is told on the Service, once for each reason, however many nodes say so.
 func TestComplaints(t *testing.T) {
 	state := func(node string, problems ...v1alpha1.SpeakerProblem) *v1alpha1.ProgrammerState {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -60,7 +61,7 @@ type Programmers struct {
 
 	client  client.Client
 	cache   cache.Cache
-	changed chan crevent.GenericEvent // gets a value when Heard changes
+	changed chan crevent.GenericEvent // gets a value when it changes who is heard
 
 	mu    sync.Mutex
 	heard map[string]sign // by node
@@ -79,6 +80,8 @@ type complaint struct {
 type sign struct {
 	renewed time.Time // what it wrote, by its clock
 	seen    time.Time // when that was first seen here
+	wrote   bool      // it was seen to write: what stood there when this replica started may be of any age
+	heard   bool      // what view says
 }
 
 // Configure adds to a manager's options what is watched.
@@ -131,12 +134,12 @@ func (p *Programmers) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watching Leases: %w", err)
 	}
-	note := func(o any) {
+	note := func(o any, old bool) {
 		if l, ok := o.(*coordinationv1.Lease); ok {
-			p.note(l, time.Now())
+			p.note(l, old, time.Now())
 		}
 	}
-	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, o any) { note(o) }}); err != nil {
+	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerDetailedFuncs{AddFunc: note, UpdateFunc: func(_, o any) { note(o, false) }}); err != nil {
 		return fmt.Errorf("watching Leases: %w", err)
 	}
 	tick := time.NewTicker(max(p.silence/20, 10*time.Millisecond))
@@ -151,29 +154,35 @@ func (p *Programmers) listen(ctx context.Context) error {
 	}
 }
 
-// note notes a sign of life. Its age goes by this process's clock, from when it was first seen.
-func (p *Programmers) note(l *coordinationv1.Lease, now time.Time) {
+// note notes a sign of life. Its age goes by this process's clock, from when it was first seen; old says that it was there
+// before this process looked.
+func (p *Programmers) note(l *coordinationv1.Lease, old bool, now time.Time) {
 	node := l.Labels[labelProgrammer]
 	if node == "" || l.Name != leasePrefix+node || l.Spec.RenewTime == nil {
 		return
 	}
 	p.mu.Lock()
 	if last, ok := p.heard[node]; !ok || !last.renewed.Equal(l.Spec.RenewTime.Time) {
-		p.heard[node] = sign{l.Spec.RenewTime.Time, now}
+		p.heard[node] = sign{renewed: l.Spec.RenewTime.Time, seen: now, wrote: ok || !old, heard: last.heard}
 	}
 	p.mu.Unlock()
 	p.look(now)
 }
 
-// look finds out whether any programmer was heard a short time ago, and has everything decided anew where that changed.
+// look finds out which programmers were heard a short time ago, and has everything decided anew where that changed.
 func (p *Programmers) look(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	alive := false
-	for _, s := range p.heard {
-		alive = alive || now.Sub(s.seen) < p.silence
+	alive, changed := false, false
+	for node, s := range p.heard {
+		lately := now.Sub(s.seen) < p.silence
+		alive = alive || lately
+		if heard := lately && s.wrote; heard != s.heard {
+			s.heard, changed = heard, true
+			p.heard[node] = s
+		}
 	}
-	if alive != p.alive {
+	if changed || alive != p.alive {
 		p.alive = alive
 		select {
 		case p.changed <- crevent.GenericEvent{Object: &corev1.ConfigMap{}}:
@@ -242,6 +251,7 @@ func (p *Programmers) view(ctx context.Context, compiled *policy.Policy, now tim
 	}
 	p.mu.Lock()
 	out.Heard = p.alive
+	heard := maps.Clone(p.heard)
 	p.mu.Unlock()
 	var nodes corev1.NodeList
 	if err := p.client.List(ctx, &nodes); err != nil {
@@ -262,7 +272,7 @@ func (p *Programmers) view(ctx context.Context, compiled *policy.Policy, now tim
 	}
 	for i := range nodes.Items {
 		if n := &nodes.Items[i]; speaks[n.Name] {
-			out.Nodes = append(out.Nodes, mode.Node{Name: n.Name, Labels: n.Labels, Able: able(n), Serves: served[n.Name]})
+			out.Nodes = append(out.Nodes, mode.Node{Name: n.Name, Labels: n.Labels, Able: able(n), Serves: served[n.Name], Heard: heard[n.Name].heard})
 		}
 	}
 	slices.SortFunc(out.Nodes, func(a, b mode.Node) int { return cmp.Compare(a.Name, b.Name) })
@@ -324,7 +334,7 @@ func readSetting(ctx context.Context, c client.Reader, namespace string) (mode.S
 	return cmp.Or(mode.Setting(strings.TrimSpace(o.Data[settingKey])), mode.Annotated), nil
 }
 
-// readProgrammed reads which addresses each node's programmer reports as served. What does not parse counts as not served.
+// readProgrammed reads which addresses each node's programmer reports as served.
 func readProgrammed(ctx context.Context, c client.Reader, namespace string) (map[string]addrset.Set, error) {
 	var list v1alpha1.ProgrammerStateList
 	if err := listAll(ctx, c, namespace, &list); err != nil {
@@ -332,9 +342,29 @@ func readProgrammed(ctx context.Context, c client.Reader, namespace string) (map
 	}
 	out := make(map[string]addrset.Set, len(list.Items))
 	for i := range list.Items {
-		out[list.Items[i].Name], _ = addrset.Parse(list.Items[i].Status.Addresses)
+		var n corev1.Node
+		if err := c.Get(ctx, client.ObjectKey{Name: list.Items[i].Name}, &n); client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading Node %q: %w", list.Items[i].Name, err)
+		}
+		out[list.Items[i].Name] = servedBy(&list.Items[i], &n)
 	}
 	return out, nil
+}
+
+// servedBy returns the addresses that a node's programmer reports as served: none when the node has started anew since, by
+// which its kernel lost them. What does not parse counts as not served.
+func servedBy(s *v1alpha1.ProgrammerState, n *corev1.Node) addrset.Set {
+	if beforeBoot(s, n) {
+		return nil
+	}
+	out, _ := addrset.Parse(s.Status.Addresses)
+	return out
+}
+
+// beforeBoot says whether a report is of before the node started anew.
+func beforeBoot(s *v1alpha1.ProgrammerState, n *corev1.Node) bool {
+	was, is := s.Status.BootID, n.Status.NodeInfo.BootID
+	return was != "" && is != "" && was != is
 }
 
 // modeOf is what the mode depends on of a Service that is to have what was decided.

@@ -207,8 +207,13 @@ func TestProxyComesWhenAllServeAndGoesInTime(t *testing.T) {
 	s.programmed("web", "Proxy", "Programmed", "")
 	one()
 	s.programmed("web", "VIP", "NoProgrammer", "")
-	one, two = s.lives("m1"), s.lives("m2")
+
+	// What a silent programmer once reported is no reason to turn to IPVS again.
+	one = s.lives("m1")
 	s.reports("m1", "192.0.2.1")
+	s.reports("m2", "192.0.2.1")
+	s.programmed("web", "VIP", "NotProgrammed", "node m2, which may announce 192.0.2.1, served it by IPVS, but its programmer is silent")
+	two = s.lives("m2")
 	s.reports("m2", "192.0.2.1")
 	s.programmed("web", "Proxy", "Programmed", "")
 

@@ -32,6 +32,7 @@ type ProgrammerStates struct {
 	Namespace string
 	Node      string
 	Version   string
+	BootID    string // of the node's kernel; "" if it is not known
 	// Alive says whether the node's kernel was seen to hold what is reported a short time ago.
 	Alive func() bool
 
@@ -55,7 +56,7 @@ func (s *ProgrammerStates) SetUp(m ctrl.Manager) error {
 // tell replaces what the object is to say. It never waits for the API server. The caller does not change it any more.
 func (s *ProgrammerStates) tell(status v1alpha1.ProgrammerStateStatus) {
 	s.mu.Lock()
-	status.Version = s.Version
+	status.Version, status.BootID = s.Version, s.BootID
 	s.status = &status
 	s.mu.Unlock()
 	s.upkeep.mark()

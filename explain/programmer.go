@@ -71,7 +71,7 @@ func (v *View) modes() *mode.View {
 		}
 		x := mode.Node{Name: n.Name, Labels: n.Labels, Able: n.Ready && !n.Excluded && !n.OutOfService && !n.NetworkUnavailable}
 		if p, ok := v.programmer(n.Name); ok {
-			x.Serves = p.Serves
+			x.Serves, x.Heard = p.Serves, !p.silent(v.Now)
 		}
 		out.Nodes = append(out.Nodes, x)
 	}
@@ -216,7 +216,7 @@ func (v *View) programmerOf(node string) *ProgrammerStatus {
 	switch out.Reason, out.Message = p.why(); {
 	case p.silent(v.Now):
 		out.Ready, out.Reason, out.Message = false, verdict.NoProgrammer, v.heard(p)
-	case !p.State.Ready:
+	case !p.State.Ready || p.BeforeBoot:
 		out.Ready = false
 	default:
 		out.Reason, out.Message = "", ""
@@ -226,6 +226,9 @@ func (v *View) programmerOf(node string) *ProgrammerStatus {
 
 // why says what keeps a programmer from serving.
 func (p *Programmer) why() (verdict.Reason, string) {
+	if p.BeforeBoot {
+		return verdict.NotProgrammed, "its report is of before the node started anew"
+	}
 	for _, x := range p.State.Problems {
 		if r := verdict.Reason(x.Reason); x.Kind == "" && answerTo(r) == No {
 			return r, x.Message

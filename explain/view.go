@@ -125,7 +125,9 @@ type Announcement struct {
 type Programmer struct {
 	Node   string
 	State  v1alpha1.ProgrammerStateStatus
-	Serves addrset.Set // the addresses of State
+	Serves addrset.Set // the addresses of State, if it is not of before the node started anew
+	// BeforeBoot: it is, so that the node serves nothing of it.
+	BeforeBoot bool
 	// Renewed is when it last told that it is alive, by its node's clock; zero: never.
 	Renewed time.Time
 }

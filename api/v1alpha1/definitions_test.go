@@ -156,6 +156,7 @@ status.free integer int32
 status object
 status.addresses array
 status.addresses[] string
+status.bootID string
 status.counts object
 status.counts.addresses integer int32
 status.counts.nodePorts integer int32

@@ -47,6 +47,11 @@ type ProgrammerStateStatus struct {
 	// +optional
 	StartedAt metav1.Time `json:"startedAt,omitzero"`
 
+	// bootID is the node's status.nodeInfo.bootID as the programmer found it. When the Node has another one, it has started
+	// anew and serves nothing of this until its programmer tells so.
+	// +optional
+	BootID string `json:"bootID,omitempty"`
+
 	// ready says that the kernel holds everything that is to be served here.
 	// +optional
 	Ready bool `json:"ready"`

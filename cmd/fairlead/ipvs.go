@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/netip"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,6 +93,12 @@ func (f *ipvsFlags) read() error {
 	return nil
 }
 
+// bootID is that of the running kernel, which containers share; "" where it is not told (random(4)).
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
+}
+
 // run constructs the programmer and runs it until the context ends.
 func (f *ipvsFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err := f.read(); err != nil {
@@ -117,7 +125,7 @@ func (f *ipvsFlags) run(ctx context.Context, stderr io.Writer) error {
 	collectAt(30)
 	programming := &controllers.Programming{
 		Log: log, Registry: metrics.Registry, Namespace: f.namespace, Class: f.class, Node: f.node, Kernel: node, Options: f.options,
-		States: &controllers.ProgrammerStates{Log: log, Namespace: f.namespace, Node: f.node, Version: version},
+		States: &controllers.ProgrammerStates{Log: log, Namespace: f.namespace, Node: f.node, Version: version, BootID: bootID()},
 	}
 	node.Repaired = programming.Repaired
 	m, err := f.manager(ctx, log, func(o *manager.Options) { programming.Configure(o) })

@@ -72,6 +72,7 @@ type Node struct {
 	// links, peers and endpoints it has is not looked at: rather more nodes are waited for than fewer.
 	Able   bool
 	Serves addrset.Set // what its programmer reports
+	Heard  bool        // its programmer has told a short time ago that it is alive, so that it stands by its report
 }
 
 // Service is what the mode depends on of a Service.
@@ -118,14 +119,18 @@ func (d *Decider) Decide(s *Service) Decision {
 	out.Verdict = say(verdict.Programmed, "every node that may announce the Service serves it by IPVS")
 	for _, a := range s.Addresses {
 		nodes := d.announcers(s, a)
-		lacks := slices.IndexFunc(nodes, func(n *Node) bool { return !n.Serves.Contains(a) })
+		turns := !slices.Contains(s.Proxied, a)
+		// A report outlives its programmer: for what is served that is meant, but it is no reason to rely on the node.
+		lacks := slices.IndexFunc(nodes, func(n *Node) bool { return !n.Serves.Contains(a) || turns && !n.Heard })
 		switch {
 		case len(nodes) == 0:
 			out.Verdict = say(verdict.NoEligibleNode, "no node may announce %s, so kube-proxy serves it", a)
 		case lacks < 0:
 			out.Proxied = append(out.Proxied, a)
-		case slices.Contains(s.Proxied, a) && slices.ContainsFunc(nodes, func(n *Node) bool { return n.Serves.Contains(a) }):
+		case !turns && slices.ContainsFunc(nodes, func(n *Node) bool { return n.Serves.Contains(a) }):
 			out.Proxied = append(out.Proxied, a) // those that do not serve it do not announce it
+		case nodes[lacks].Serves.Contains(a):
+			out.Verdict = say(verdict.NotProgrammed, "node %s, which may announce %s, served it by IPVS, but its programmer is silent, so kube-proxy does", nodes[lacks].Name, a)
 		default:
 			out.Verdict = say(verdict.NotProgrammed, "node %s, which may announce %s, does not serve it by IPVS yet, so kube-proxy does", nodes[lacks].Name, a)
 		}

@@ -57,7 +57,7 @@ func TestDecide(t *testing.T) {
 	const one, two, six = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 	p := compiled(t)
 	node := func(name string, able bool, serves ...string) Node {
-		n := Node{Name: name, Able: able, Labels: labels.Set{"lb": "yes"}, Serves: addrset.Of(parse(serves))}
+		n := Node{Name: name, Able: able, Labels: labels.Set{"lb": "yes"}, Serves: addrset.Of(parse(serves)), Heard: true}
 		switch name {
 		case "other":
 			n.Labels = nil
@@ -67,6 +67,8 @@ func TestDecide(t *testing.T) {
 		return n
 	}
 	a, b := node("a", true, one, six), node("b", true, one)
+	silent := b // its programmer
+	silent.Heard = false
 	for name, c := range map[string]struct {
 		annotation string
 		setting    Setting
@@ -85,6 +87,8 @@ func TestDecide(t *testing.T) {
 		"all serve it, all Services":       {"", All, false, []Node{a, b}, list(one), nil, "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
 		"nobody reports":                   {IPVS, Annotated, true, []Node{a, b}, list(one), list(one), "[] no node's IPVS programmer reports, so kube-proxy serves the Service (NoProgrammer)"},
 		"one does not serve it yet":        {IPVS, Annotated, false, []Node{a, node("b", true)}, list(one), nil, "[] node b, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
+		"one served it and is silent":      {IPVS, Annotated, false, []Node{a, silent}, list(one), nil, "[] node b, which may announce 192.0.2.1, served it by IPVS, but its programmer is silent, so kube-proxy does (NotProgrammed)"},
+		"one serves it and turns silent":   {IPVS, Annotated, false, []Node{a, silent}, list(one), list(one), "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
 		"one serves another":               {IPVS, Annotated, false, []Node{a, node("b", true, two)}, list(one), nil, "[] node b, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
 		"one does not serve it any more":   {IPVS, Annotated, false, []Node{a, node("b", true)}, list(one), list(one), "[192.0.2.1] every node that may announce the Service serves it by IPVS (Programmed)"},
 		"none serves it any more":          {IPVS, Annotated, false, []Node{node("a", true), node("b", true)}, list(one), list(one), "[] node a, which may announce 192.0.2.1, does not serve it by IPVS yet, so kube-proxy does (NotProgrammed)"},
@@ -114,7 +118,7 @@ var now = time.Unix(1_700_000_000, 0)
 // not given back for that.
 func TestSettle(t *testing.T) {
 	const one = "192.0.2.1"
-	nodes := []Node{{Name: "a", Able: true, Labels: labels.Set{"lb": "yes"}, Serves: addrset.Of(parse(list(one)))}}
+	nodes := []Node{{Name: "a", Able: true, Labels: labels.Set{"lb": "yes"}, Serves: addrset.Of(parse(list(one))), Heard: true}}
 	d := NewDecider(&View{Now: now, Policy: compiled(t), Heard: true, Nodes: nodes})
 	for name, c := range map[string]struct {
 		held, before []string
