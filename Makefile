@@ -8,6 +8,8 @@ FUZZED  := $(addprefix speaker/,layer2/FuzzARP layer2/FuzzNDP bgp/FuzzOpen bgp/F
 CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlead)
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
+# Nodes in a virtual machine, the control plane outside.
+WITH_API := CGO_ENABLED=0 go test -exec '$(ROOT) $(CURDIR)/bin/lab machine --control-plane --memory 2048 --cpus 2' -count=1
 
 .PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-browser test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep demo-cluster lint generate verify
 help: ## List the targets
@@ -35,9 +37,10 @@ test-browser: ## Test the status page in a headless Chromium (Debian's chromium-
 test-netns: setup ## Test the edges against the kernel, in network namespaces (root)
 	$(AS_ROOT) -race -tags netns ./speaker/...
 	$(AS_ROOT) -tags netns ./speaker/bgp # the races of GoBGP's own are told in the tests
-test-vm: setup ## Test against a kernel with IPVS and VRF, each package in a virtual machine of its own
+test-vm: setup build ## Test against a kernel with IPVS and VRF, each package in a virtual machine of its own (root)
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm ./e2e/machine ./ipvs ./ipvs/kernel
 	CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1 -tags vm -run 'VRF|VLAN' ./speaker/bgp ./speaker/bfd ./speaker/layer2
+	$(WITH_API) -tags vm ./e2e/ipvs
 e2e-artifacts: setup ## Build what the cluster with kubelets runs, kubelet and containerd too (6 minutes more the first time)
 	@bin/lab binaries --kubelets
 	@bin/lab artifacts
@@ -55,6 +58,7 @@ soak: setup build e2e-artifacts ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
 	CGO_ENABLED=0 go test -exec "$(CURDIR)/bin/lab machine --file kube-proxy=$$(bin/lab assets)/kube-proxy" -count=1 -tags vm,soak ./ipvs
 	$(AS_ROOT) -tags soak -timeout 20m -run Reachability ./speaker/layer2
+	$(WITH_API) -tags vm,soak ./e2e/ipvs
 	$(AS_ROOT) -tags e2e,install,soak -timeout 60m -p 1 ./e2e/...
 
 demo demo-keep: setup build ## See it work: a cluster, an address, a node that dies (root); -keep: until Ctrl-C

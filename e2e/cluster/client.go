@@ -83,6 +83,9 @@ func (c *Cluster) Helm(ctx context.Context, args ...string) (string, error) {
 // KubectlPath is the path of kubectl.
 func (c *Cluster) KubectlPath() string { return c.bin(kubebin.Kubectl) }
 
+// Fairlead is the path of the product's binary.
+func (c *Cluster) Fairlead() (string, error) { return c.options.fairlead() }
+
 // Kubeconfig is the path of the administrator's kubeconfig for programs inside the namespaces.
 func (c *Cluster) Kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
 

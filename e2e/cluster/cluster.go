@@ -35,7 +35,8 @@ type Cluster struct {
 	pods       []*Pod
 	podNumbers map[int]int // by node: the last one given out
 	processes  []*Process
-	local      *forwarder
+	local      *forwarder // to the API server from outside the namespaces
+	remote     *forwarder // to one that runs elsewhere
 	closed     bool
 
 	closing  sync.Once
@@ -100,14 +101,19 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 	if c.controlPlane, err = c.addHost(ctx, "cp", controlPlaneOctet, false); err != nil {
 		return err
 	}
-	if err := c.startEtcd(ctx); err != nil {
-		return err
-	}
-	if err := c.prepareControlPlane(); err != nil {
-		return fmt.Errorf("preparing the control plane: %w", err)
+	if c.options.Kubeconfig == "" {
+		if err := c.startEtcd(ctx); err != nil {
+			return err
+		}
+		if err := c.prepareControlPlane(); err != nil {
+			return fmt.Errorf("preparing the control plane: %w", err)
+		}
 	}
 	group, ctx2 := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		if c.options.Kubeconfig != "" {
+			return c.joinControlPlane(ctx2)
+		}
 		return c.log.step("kube-apiserver starts", func() error { return c.StartAPIServer(ctx2) })
 	})
 	group.Go(func() error { return c.addHosts(ctx2, c.options.Nodes) })
@@ -122,7 +128,9 @@ func (c *Cluster) bringUp(ctx context.Context) error {
 		return err
 	}
 	group, ctx2 = errgroup.WithContext(ctx)
-	group.Go(func() error { return c.startControllerManager(ctx2) })
+	if c.options.Kubeconfig == "" {
+		group.Go(func() error { return c.startControllerManager(ctx2) })
+	}
 	if c.options.Kubelets {
 		group.Go(func() error { return c.startKubelets(ctx2) })
 		return group.Wait()
@@ -145,14 +153,16 @@ func (c *Cluster) Close() error {
 func (c *Cluster) close() error {
 	c.mu.Lock()
 	c.closed = true
-	processes, pods, local := slices.Clone(c.processes), slices.Clone(c.pods), c.local
+	processes, pods, forwarders := slices.Clone(c.processes), slices.Clone(c.pods), []*forwarder{c.local, c.remote}
 	c.mu.Unlock()
 
 	var errs []error
-	if local != nil {
-		errs = append(errs, local.close())
-	}
 	errs = append(errs, c.log.step("stopping the cluster's processes", func() error { return stopProcesses(processes) }))
+	for _, f := range forwarders {
+		if f != nil {
+			errs = append(errs, f.close())
+		}
+	}
 	for _, p := range pods {
 		errs = append(errs, p.close())
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/fairlead-lb/fairlead/e2e/kubebin"
 )
@@ -125,13 +127,46 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	return waitAlive(ctx, p, apiTimeout, func(ctx context.Context) error { return askOK(ctx, httpClient, c.apiURL()+"/readyz") })
 }
 
+// joinControlPlane makes a control plane that runs elsewhere this cluster's: what is sent to the address of its own API
+// server is carried there.
+func (c *Cluster) joinControlPlane(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", c.options.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("joining a control plane: %w", err)
+	}
+	server, err := url.Parse(config.Host)
+	if err != nil {
+		return fmt.Errorf("joining a control plane: %w", err)
+	}
+	c.ca, c.adminToken = config.CAData, config.BearerToken
+	if _, err := c.writeKubeconfig("kubeconfig", c.apiURL(), c.adminToken); err != nil {
+		return err
+	}
+	listener, err := c.controlPlane.Listen(ctx, "tcp", netip.AddrPortFrom(segmentV4(controlPlaneOctet), apiPort).String())
+	if err != nil {
+		return fmt.Errorf("joining a control plane: %w", err)
+	}
+	c.remote = newForwarder(listener, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", server.Host)
+	})
+	httpClient, err := rest.HTTPClientFor(c.RESTConfig())
+	if err != nil {
+		return err
+	}
+	defer httpClient.CloseIdleConnections()
+	return askOK(ctx, httpClient, c.apiURL()+"/readyz")
+}
+
 // StopAPIServer kills kube-apiserver; StartAPIServer starts it again.
-func (c *Cluster) StopAPIServer() error {
+func (c *Cluster) StopAPIServer() error { return c.killAll(kubebin.APIServer) }
+
+// killAll kills the processes of a name.
+func (c *Cluster) killAll(name string) error {
 	c.mu.Lock()
 	processes := slices.Clone(c.processes)
 	c.mu.Unlock()
 	for _, p := range processes {
-		if p.Name == kubebin.APIServer {
+		if p.Name == name {
 			if err := p.Kill(); err != nil {
 				return err
 			}

@@ -98,6 +98,19 @@ func isEstablished(crd apiextensionsv1.CustomResourceDefinition) bool {
 	return false
 }
 
+// InstallProgrammers applies config/ipvs as a user does: their permissions, the setting of which Services they serve, and the
+// DaemonSet, of which no pods come where there are no kubelets.
+func (c *Cluster) InstallProgrammers(ctx context.Context) error {
+	dir, err := configFolder("ipvs")
+	if err != nil {
+		return err
+	}
+	if err := c.ApplyFolder(ctx, dir); err != nil {
+		return fmt.Errorf("installing the programmers: %w", err)
+	}
+	return nil
+}
+
 // InstallFairlead creates Fairlead's namespace, kinds, ServiceAccounts and permissions. It starts nothing.
 func (c *Cluster) InstallFairlead(ctx context.Context) error {
 	if err := c.Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: "+FairleadNamespace+"}}"); err != nil {
@@ -143,9 +156,22 @@ func (c *Cluster) StartSpeaker(ctx context.Context, node int, args ...string) (*
 // StartProgrammer starts Fairlead's IPVS programmer on a node, as the ServiceAccount fairlead-ipvs of config/rbac/ipvs, which is
 // not installed by itself. Where the kernel has no IPVS it says so and serves nothing.
 func (c *Cluster) StartProgrammer(ctx context.Context, node int, args ...string) (*Process, error) {
-	args = append([]string{"--node-name", nodeName(node), "--state-dir", filepath.Join(c.nodeDir(node), "ipvs")}, args...)
+	args = append([]string{"--node-name", nodeName(node), "--state-dir", c.programmerDir(node)}, args...)
 	return c.startFairlead(ctx, c.nodes[node], "ipvs", fmt.Sprintf("ipvs-%d", node), 1, args)
 }
+
+// CleanUp runs `fairlead ipvs --cleanup` on a node, where no programmer runs any more.
+func (c *Cluster) CleanUp(ctx context.Context, node int) error {
+	binary, err := c.options.fairlead()
+	if err != nil {
+		return err
+	}
+	_, err = c.nodes[node].Run(ctx, binary, "ipvs", "--cleanup", "--state-dir", c.programmerDir(node))
+	return err
+}
+
+// programmerDir is where a node's programmer keeps how it found the node.
+func (c *Cluster) programmerDir(node int) string { return filepath.Join(c.nodeDir(node), "ipvs") }
 
 // startFairlead starts one of Fairlead's roles under its own ServiceAccount. Later flags win over those set here.
 func (c *Cluster) startFairlead(ctx context.Context, host *Host, role, name string, number int, args []string) (*Process, error) {
@@ -198,7 +224,7 @@ func (c *Cluster) StartFairlead(ctx context.Context, speakerArgs ...string) ([]*
 // WaitReady waits until the readiness probe of one of Fairlead's processes succeeds, the first controller's or a
 // speaker's, and gives up at once when the process ends.
 func (c *Cluster) WaitReady(ctx context.Context, p *Process) error {
-	return waitAlive(ctx, p, 30*time.Second, func(ctx context.Context) error {
+	return waitAlive(ctx, p, time.Minute, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		_, err := p.Host.HTTPGet(ctx, URL(p.Host.IPv4, HealthPort)+"readyz")

@@ -17,11 +17,12 @@ func (c *Cluster) LocalKubeconfig(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.local == nil {
-		f, err := newForwarder(c.controlPlane, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort))
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("making the API server reachable at 127.0.0.1: %w", err)
 		}
-		c.local = f
+		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), apiPort).String()
+		c.local = newForwarder(listener, func(ctx context.Context) (net.Conn, error) { return c.controlPlane.Dial(ctx, "tcp", to) })
 	}
 	path, err := c.writeKubeconfig("kubeconfig-local", "https://"+c.local.listener.Addr().String(), c.adminToken)
 	if err != nil {
@@ -35,19 +36,15 @@ func (c *Cluster) LocalKubeconfig(ctx context.Context) (string, error) {
 	return path, ctx.Err()
 }
 
-// A forwarder carries TCP connections from a port of 127.0.0.1 in this process's own namespace to an address inside a
-// host's.
+// A forwarder carries TCP connections from one network namespace to another.
 type forwarder struct {
 	listener net.Listener
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 }
 
-func newForwarder(host *Host, to netip.AddrPort) (*forwarder, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("forwarding to %s: %w", to, err)
-	}
+// newForwarder carries what the listener accepts to what dial connects to, until close.
+func newForwarder(listener net.Listener, dial func(context.Context) (net.Conn, error)) *forwarder {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &forwarder{listener: listener, cancel: cancel}
 	f.running.Go(func() {
@@ -56,10 +53,10 @@ func newForwarder(host *Host, to netip.AddrPort) (*forwarder, error) {
 			if err != nil {
 				return // closed
 			}
-			f.running.Go(func() { carry(ctx, conn, host, to) })
+			f.running.Go(func() { carry(ctx, conn, dial) })
 		}
 	})
-	return f, nil
+	return f
 }
 
 // close ends the forwarder and its connections.
@@ -71,9 +68,9 @@ func (f *forwarder) close() error {
 }
 
 // carry copies both ways until both ends are done, or ctx is.
-func carry(ctx context.Context, near net.Conn, host *Host, to netip.AddrPort) {
+func carry(ctx context.Context, near net.Conn, dial func(context.Context) (net.Conn, error)) {
 	defer near.Close()
-	far, err := host.Dial(ctx, "tcp", to.String())
+	far, err := dial(ctx)
 	if err != nil {
 		return // the caller sees its connection close
 	}

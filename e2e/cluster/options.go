@@ -45,6 +45,11 @@ type Options struct {
 	// Kubelets makes the nodes real ones: each runs containerd and a kubelet, so that Deployments and DaemonSets run as
 	// pods from images. Kubernetes' own controllers and admission plug-ins all run then, and AddPod must not be used.
 	Kubelets bool
+	// ControlPlane has Start bring up the control plane alone, without nodes, for one whose nodes are elsewhere.
+	ControlPlane bool
+	// Kubeconfig is that of the administrator of a control plane that another cluster's Start brought up alone, and which
+	// this process reaches. Start then brings up the rest. Default: this cluster has one of its own.
+	Kubeconfig string
 	// Images are archives of images (OCI or docker) that every node with a kubelet has from the start.
 	Images []string
 }
@@ -59,11 +64,11 @@ func (o Options) complete() (Options, func(name string) string, error) {
 	if !validName.MatchString(o.Name) {
 		return o, nil, fmt.Errorf("cluster name %q: want up to 32 lower-case letters, digits and dashes", o.Name)
 	}
-	if o.Nodes == 0 {
+	if o.Nodes == 0 && !o.ControlPlane {
 		o.Nodes = 3
 	}
-	if o.Nodes < 1 || o.Nodes > MaxNodes {
-		return o, nil, fmt.Errorf("%d nodes: want 1 to %d", o.Nodes, MaxNodes)
+	if o.Nodes < 0 || o.Nodes > MaxNodes || o.ControlPlane && o.Nodes > 0 {
+		return o, nil, fmt.Errorf("%d nodes: want 1 to %d, and none beside a control plane alone", o.Nodes, MaxNodes)
 	}
 	if o.Log == nil {
 		o.Log = io.Discard

@@ -96,7 +96,7 @@ func TestDecodeManifests(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{Name: "a.b"}, {Name: "A"}, {Name: "-a"}, {Nodes: -1}, {Nodes: MaxNodes + 1}} {
+	for _, o := range []Options{{Name: "a.b"}, {Name: "A"}, {Name: "-a"}, {Nodes: -1}, {Nodes: MaxNodes + 1}, {Nodes: 1, ControlPlane: true}} {
 		o.BinDir = t.TempDir()
 		if _, _, err := o.complete(); err == nil {
 			t.Errorf("%+v was taken", o)

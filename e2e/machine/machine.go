@@ -28,7 +28,17 @@ type Options struct {
 	CPUs   int           // 0 is 1
 	Limit  time.Duration // after which the machine is ended; 0 is 10 minutes
 	Stdout io.Writer
+	// Loopback lets programs in the machine connect to what listens on this machine's 127.0.0.1: they find it at the
+	// address Loopback, which is all that they reach, since the machine has no default route.
+	Loopback bool
 }
+
+// Loopback is the address at which QEMU's user-mode network has the 127.0.0.1 of the machine that it runs on, and
+// loopbackPeer the one that it keeps for the guest.
+const (
+	Loopback     = "10.0.2.2"
+	loopbackPeer = "10.0.2.15/24"
+)
 
 // ErrLimit is returned for a program that did not end in time.
 var ErrLimit = errors.New("the time limit of the virtual machine is over")
@@ -80,12 +90,16 @@ func (o *Options) arguments(kernel, initrd, console, result string) []string {
 	if cpus == 0 {
 		cpus = 1
 	}
-	return []string{
+	arguments := []string{
 		"-machine", "pc,accel=tcg", "-cpu", "max,-cx16", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", kernel, "-initrd", initrd,
 		"-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic reboot=t mitigations=off nokaslr audit=0 apparmor=0 selinux=0 rcupdate.rcu_expedited=1",
 		"-serial", "file:" + console, "-serial", "stdio", "-serial", "file:" + result,
 	}
+	if o.Loopback {
+		arguments = append(arguments, "-netdev", "user,id=loopback,ipv6=off", "-device", "virtio-net-pci,netdev=loopback,romfile=")
+	}
+	return arguments
 }
 
 // initramfs writes base and after it what this run adds: the kernel unpacks one archive after the other.
@@ -109,7 +123,7 @@ func (o *Options) initramfs(base, path string) error {
 	for name, from := range o.Files {
 		a.tree("t/"+name, from)
 	}
-	a.bytes("t/cmd", 0o755, []byte(script(o.Args)))
+	a.bytes("t/cmd", 0o755, []byte(o.script()))
 	if err := a.close(); err != nil {
 		return err
 	}
@@ -120,10 +134,14 @@ func (o *Options) initramfs(base, path string) error {
 }
 
 // script is the shell script that runs the program.
-func script(args []string) string {
+func (o *Options) script() string {
 	var b strings.Builder
-	b.WriteString("#!/bin/sh\nexec ./program")
-	for _, a := range args {
+	b.WriteString("#!/bin/sh\n")
+	if o.Loopback {
+		b.WriteString("set -e\nmodprobe virtio_pci\nmodprobe virtio_net\nip address add " + loopbackPeer + " dev eth0\nip link set eth0 up\n")
+	}
+	b.WriteString("exec ./program")
+	for _, a := range o.Args {
 		b.WriteString(" '" + strings.ReplaceAll(a, "'", `'\''`) + "'")
 	}
 	return b.String() + "\n"

@@ -23,7 +23,7 @@ import (
 var initScript []byte
 
 // edition changes with whatever goes into the machine, so that a cached file system of an older one is made anew.
-const edition = "3"
+const edition = "4"
 
 // modules are those that tests need; their dependencies follow. What is built into the kernel is not among its files.
 func modules() []string {
@@ -34,11 +34,12 @@ func modules() []string {
 		nft_reject nft_reject_inet nft_reject_ipv4 nft_reject_ipv6 nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_numgen
 		ip_set ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet
 		xt_set xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_multiport xt_nat xt_statistic xt_tcpudp xt_MASQUERADE
-		ipt_REJECT ip6t_REJECT nft_hash nft_objref nft_compat sctp inet_diag tcp_diag udp_diag crc32c_generic`)
+		ipt_REJECT ip6t_REJECT nft_hash nft_objref nft_compat sctp inet_diag tcp_diag udp_diag crc32c_generic
+		virtio_pci virtio_net`)
 }
 
 // tools are the commands of this machine that tests call in the other one, beside busybox's.
-func tools() []string { return []string{"ip", "bridge", "nft", "conntrack"} }
+func tools() []string { return []string{"ip", "bridge", "nft", "conntrack", "nsenter"} }
 
 // files are what Prepare leaves in the cache.
 type files struct{ kernel, initramfs string }

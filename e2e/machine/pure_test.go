@@ -69,7 +69,7 @@ func TestScript(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "program"), []byte("#!/bin/sh\nprintf '%s|' \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", script([]string{"-test.run=^A$", "it's", "a b", "$HOME"}))
+	cmd := exec.Command("sh", "-c", (&Options{Args: []string{"-test.run=^A$", "it's", "a b", "$HOME"}}).script())
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if want := "-test.run=^A$|it's|a b|$HOME|"; err != nil || string(out) != want {

@@ -1,0 +1,125 @@
+//go:build vm
+
+package ipvs
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/fairlead-lb/fairlead/e2e/cluster"
+)
+
+// TestMainJob: the way of a load balancer's address to IPVS and back, and of a node port outside the API server's range,
+// beside kube-proxy as most clusters have it.
+func TestMainJob(t *testing.T) { begin(t, "nftables").mainJob() }
+
+// mainJob is the story. A client asks all the time, and no request fails.
+func (s *story) mainJob() {
+	s.becomes(corev1.LoadBalancerIPModeVIP)
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
+	found := s.found()
+	s.page(netip.MustParseAddr(vip), port)
+	probe := lab.Outside().Probe(cluster.URL(netip.MustParseAddr(vip), port), 200*time.Millisecond, 5*time.Second)
+
+	s.comes()
+	s.nodePort()
+	s.goes()
+	s.comes()
+	s.dies()
+
+	for i := range lab.Nodes() {
+		s.must(lab.CleanUp(s.ctx, i))
+	}
+	if d := cmp.Diff(found, s.found()); d != "" {
+		s.Errorf("after --cleanup the nodes are not as they were found (-found +left):\n%s", d)
+	}
+	s.page(netip.MustParseAddr(vip), port)
+	r := probe.Stop()
+	s.Logf("%d of %d requests answered, longest gap %s", r.Answered, r.Asked, r.Gap)
+	if r.Answered != r.Asked || r.Asked < 20 {
+		s.Errorf("%d of %d requests were not answered: %v", r.Asked-r.Answered, r.Asked, r.LastError)
+	}
+}
+
+// comes has the Service ask for IPVS: the address keeps its mode until the programmers of both nodes report it.
+func (s *story) comes() {
+	s.Helper()
+	s.annotate(map[string]string{"fairlead.io/dataplane": "ipvs"})
+	if len(s.programmers) == 0 {
+		s.startProgrammer(0)
+		s.onNodes("reported by the programmer", func(n *cluster.Host) bool { return s.reports(lab.Node(0)) }, true)
+		s.explains("node node-1, which may announce "+vip+", does not serve it by IPVS yet, so kube-proxy does", "no IPVS programmer reports from there")
+		if now := s.ipMode(); now != corev1.LoadBalancerIPModeVIP {
+			s.Errorf("the ipMode is %s, though node-1 has no programmer", now)
+		}
+		s.startProgrammer(1)
+	}
+	s.becomes(corev1.LoadBalancerIPModeProxy)
+	for _, n := range lab.Nodes() {
+		if !s.reports(n) || !s.programmed(n) {
+			s.Errorf("the ipMode is Proxy, though %s does not serve the address:\n%s", n.Name, s.run(n, "ipvsadm", "-Ln"))
+		}
+	}
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, false)
+	owner := s.announcer()
+	s.page(netip.MustParseAddr(vip), port)
+	if got := s.run(owner, "ipvsadm", "-Lnc"); !strings.Contains(got, vip+":") {
+		s.Errorf("IPVS of %s, which announces the address, knows no connection to it:\n%s", owner.Name, got)
+	}
+	s.syncs()
+	s.explains("every node that may announce the Service serves it by IPVS", "its programmer reports "+vip, "it is Proxy for "+vip)
+}
+
+// nodePort has the Service ask for a port that the API server would refuse.
+func (s *story) nodePort() {
+	s.Helper()
+	marked := func(n *cluster.Host) int { return strings.Count(s.run(n, "ipvsadm", "-Ln"), "FWM  ") }
+	before := marked(lab.Node(0))
+	s.annotate(map[string]string{"fairlead.io/node-ports": fmt.Sprintf("http=%d", nodePort)})
+	s.eventually("the Service has the port", func() error {
+		if is := s.service().Status.Conditions; !meta.IsStatusConditionTrue(is, "fairlead.io/NodePorts") {
+			return fmt.Errorf("conditions: %v", is)
+		}
+		return nil
+	})
+	for _, n := range lab.Nodes() {
+		s.page(n.IPv4, nodePort)
+	}
+	s.annotate(map[string]string{"fairlead.io/node-ports": ""})
+	s.onNodes("served at the node port", func(n *cluster.Host) bool { return marked(n) != before }, false)
+}
+
+// goes has the Service ask no more: kube-proxy serves it before the programmers let go.
+func (s *story) goes() {
+	s.Helper()
+	s.annotate(map[string]string{"fairlead.io/dataplane": ""})
+	s.becomes(corev1.LoadBalancerIPModeVIP)
+	for _, n := range lab.Nodes() {
+		if !s.programmed(n) {
+			s.Errorf("%s let the address go before kube-proxy could serve it", n.Name)
+		}
+	}
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
+	s.onNodes("served by IPVS", s.programmed, false)
+}
+
+// dies kills all programmers: kube-proxy serves again after 10 s, counted from their last sign of life, which they give every 3 s.
+func (s *story) dies() {
+	s.Helper()
+	killed := time.Now()
+	for _, p := range s.programmers {
+		s.must(p.Kill())
+	}
+	s.becomes(corev1.LoadBalancerIPModeVIP)
+	if took := time.Since(killed); took > 11*time.Second {
+		s.Errorf("after the programmers were killed it took %s until the ipMode was VIP again", took)
+	}
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
+}
