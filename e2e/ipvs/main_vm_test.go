@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -57,6 +58,8 @@ func run(m *testing.M) int {
 		for _, p := range running {
 			fmt.Fprintf(os.Stderr, "--- the last of %s\n%s\n", p.Name, p.Tail(30))
 		}
+		proxy := &cluster.Process{Name: "kube-proxy-0", Log: filepath.Join(lab.Dir(), "logs", "kube-proxy-0.log")}
+		fmt.Fprintf(os.Stderr, "--- the last of %s\n%s\n", proxy.Name, proxy.Tail(30))
 	}
 	return code
 }

@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// long is the form of the stories that takes minutes under emulation.
+const long = true
+
 // TestMainJobBesideIPVSMode: the same beside kube-proxy in IPVS mode, without strictARP, which the speaker warns of, and
 // with it.
 func TestMainJobBesideIPVSMode(t *testing.T) {

@@ -196,7 +196,8 @@ func (s *story) kubeProxyServes(n *cluster.Host) bool {
 	if s.proxy == "ipvs" {
 		return strings.Contains(s.run(n, "ipvsadm", "-Ln"), "TCP  "+netip.AddrPortFrom(netip.MustParseAddr(vip), port).String()+" ")
 	}
-	return strings.Contains(s.run(n, "nft", "list", "table", "ip", "kube-proxy"), vip)
+	table, _ := n.Run(s.ctx, "nft", "list", "table", "ip", "kube-proxy") // which is not there before its first sync
+	return strings.Contains(table, vip)
 }
 
 // onNodes waits until something is so, or is not, on every node.
