@@ -117,13 +117,13 @@ func TestPoolThatIsTooSmallSaysSoAndGrows(t *testing.T) {
 	s := begin(t)
 	s.apply(pool("small", "172.25.254.70-172.25.254.70") + service("first", ""))
 	s.hasAddresses("first", "172.25.254.70")
-	s.apply(service("second", ""))
-	s.event("Service", "second", "PoolExhausted", `"small"`)
-	if n := len(s.events("Service", "second")); n != 1 {
-		t.Errorf("%d Events, want one: %v", n, notes(s.events("Service", "second")))
+	s.apply(service("late", ""))
+	s.event("Service", "late", "PoolExhausted", `"small"`)
+	if n := len(s.events("Service", "late")); n != 1 {
+		t.Errorf("%d Events, want one: %v", n, notes(s.events("Service", "late")))
 	}
 	s.apply(pool("small", "172.25.254.70-172.25.254.71"))
-	s.hasAddresses("second", "172.25.254.71")
+	s.hasAddresses("late", "172.25.254.71")
 	s.hasAddresses("first", "172.25.254.70")
 }
 
