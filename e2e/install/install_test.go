@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
+	"github.com/fairlead-lb/fairlead/e2e/documents"
 	"github.com/fairlead-lb/fairlead/e2e/kubebin"
 	"github.com/fairlead-lb/fairlead/e2e/rights"
 )
@@ -83,6 +84,31 @@ func (u *user) chart() string {
 	return path
 }
 
+// typed are the commands of the documents that were run.
+var typed = map[string]bool{}
+
+// types runs a command that a document tells to type, with what a reader puts in the place of words in capitals.
+func (u *user) types(text string) string {
+	u.Helper()
+	out, err := u.tries(text)
+	u.must(err)
+	return out
+}
+
+func (u *user) tries(text string) (string, error) {
+	u.Helper()
+	commands, _, err := documents.Read()
+	u.must(err)
+	if !slices.ContainsFunc(commands, func(c documents.Command) bool { return c.Text == text }) {
+		u.Fatalf("no document tells to type %s", text)
+	}
+	manifests, err := cluster.Artifact("fairlead.yaml")
+	u.must(err)
+	typed[text] = true
+	line := strings.NewReplacer("REGISTRY/fairlead", "ghcr.io/fairlead-lb/fairlead", "TAG", "e2e", "dist/fairlead.yaml", manifests).Replace(text)
+	return lab.Shell(u.ctx, lab.ControlPlane(), line)
+}
+
 // eventually waits until the command prints what is wanted.
 func (u *user) eventually(want string, args ...string) {
 	u.Helper()
@@ -133,10 +159,11 @@ spec: {type: LoadBalancer, selector: {app: web}, ports: [{port: 80}]}
 // TestInstall is the page of the installation guide: helm install, every pod Ready, a pool, an address that answers.
 func TestInstall(t *testing.T) {
 	u := as(t)
-	u.kubectl("create", "namespace", namespace)
-	u.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=privileged")
+	u.types("kubectl create namespace metallb-system")
+	u.types("kubectl label namespace metallb-system pod-security.kubernetes.io/enforce=privileged")
 	began := time.Now()
-	u.helm("install", "fairlead", u.chart(), "--wait", "--timeout", "2m")
+	u.types("helm install fairlead charts/fairlead --namespace metallb-system --create-namespace --set image.repository=REGISTRY/fairlead,image.tag=TAG")
+	u.types("kubectl -n metallb-system rollout status deployment/fairlead-controller daemonset/fairlead-speaker")
 	t.Logf("installed, every pod Ready, %s after helm install", time.Since(began).Round(100*time.Millisecond))
 	u.eventually("2", "get", "deploy", "-n", namespace, "fairlead-controller", "-o", "jsonpath={.status.readyReplicas}")
 	u.eventually("2", "get", "ds", "-n", namespace, "fairlead-speaker", "-o", "jsonpath={.status.numberReady}")
@@ -150,6 +177,26 @@ func TestInstall(t *testing.T) {
 	u.eventually("172.25.254.50", "get", "svc", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 	u.page("172.25.254.50")
 	t.Logf("an address answers %s after helm install", time.Since(began).Round(100*time.Millisecond))
+	u.must(cluster.Eventually(u.ctx, patience, func() error { // what speakers say of themselves comes some seconds later
+		_, err := u.tries("helm test fairlead --namespace metallb-system")
+		return err
+	}))
+	if log := u.types("kubectl -n metallb-system logs deployment/fairlead-controller"); !strings.Contains(log, "the controller starts") {
+		t.Errorf("the controller's log is\n%s", log)
+	}
+}
+
+// TestProgrammersComeAndGo: the value that the documents name brings the DaemonSet of IPVS programmers, and takes it away again.
+// The nodes' kernel may have no IPVS, which the programmers then say.
+func TestProgrammersComeAndGo(t *testing.T) {
+	u := as(t)
+	const on = "helm upgrade fairlead charts/fairlead --namespace metallb-system --reuse-values --set ipvs.enabled=true"
+	u.types(on)
+	u.eventually("2", "get", "ds", "-n", namespace, "fairlead-ipvs", "-o", "jsonpath={.status.currentNumberScheduled}")
+	_, err := lab.Shell(u.ctx, lab.ControlPlane(), strings.Replace(on, "true", "false", 1))
+	u.must(err)
+	u.eventually("", "get", "ds", "-n", namespace, "-l", "app.kubernetes.io/component=ipvs", "-o", "name")
+	u.page("172.25.254.50")
 }
 
 // TestTheWebhooksAnswer by their Service, with their certificate: both replicas, since the API server takes any.
@@ -293,7 +340,52 @@ func TestEveryValue(t *testing.T) {
 		t.Errorf("a pool that overlaps another: %v\n%s", err, said)
 	}
 	u.helm("upgrade", "fairlead", u.chart(), "--wait", "--timeout", "2m", "-f", "testdata/every.yaml")
+	u.portForward()
 }
+
+// portForward looks at the status page as the documents say.
+func (u *user) portForward() {
+	u.Helper()
+	ctx, cancel := context.WithCancel(u.ctx)
+	ended := make(chan struct{})
+	forwarding := &user{u.T, ctx}
+	go func() {
+		defer close(ended)
+		_, _ = forwarding.tries("kubectl -n metallb-system port-forward deploy/fairlead-controller 7952")
+	}()
+	u.must(cluster.Eventually(u.ctx, patience, func() error {
+		code, err := lab.Shell(u.ctx, lab.ControlPlane(), "curl -sk -o /dev/null -w '%{http_code}' https://localhost:7952")
+		if err == nil && code != "401" { // it asks who it is
+			err = errors.New("the status page answers with " + code)
+		}
+		return err
+	}))
+	cancel()
+	<-ended
+}
+
+// TestPoolsOfTheDocuments: the values that the installation guide shows.
+func TestPoolsOfTheDocuments(t *testing.T) {
+	u := as(t)
+	_, blocks, err := documents.Read()
+	u.must(err)
+	seen := 0
+	for _, b := range blocks {
+		if b.Manifests() {
+			continue
+		}
+		seen++
+		path := filepath.Join(t.TempDir(), "values.yaml")
+		u.must(os.WriteFile(path, []byte(b.Text), 0o600))
+		u.helm("upgrade", "fairlead", u.chart(), "--dry-run=server", "-f", "testdata/every.yaml", "-f", path)
+	}
+	if seen == 0 {
+		t.Error("no document shows values")
+	}
+}
+
+// TestNetworkPolicies of the chart, with a default deny, which are switched on now.
+func TestNetworkPolicies(t *testing.T) { as(t).policiesHold() }
 
 // operatorKind is a kind of the Prometheus operator, as far as the API server needs it to store objects.
 const operatorKind = `
@@ -432,16 +524,32 @@ func TestTheChartGivesEveryRightThatIsNeeded(t *testing.T) {
 // TestUninstallKeepsTheConfiguration, and what was installed by helm may be installed by kubectl afterwards.
 func TestUninstallKeepsTheConfiguration(t *testing.T) {
 	u := as(t)
-	u.helm("uninstall", "fairlead", "--wait")
+	u.types("helm uninstall fairlead --namespace metallb-system")
+	u.eventually("", "get", "pods", "-n", namespace, "-o", "name")
 	if got := u.kubectl("get", "ipaddresspools", "-n", namespace, "-o", "name"); got != "ipaddresspool.metallb.io/first-pool\nipaddresspool.metallb.io/second" {
 		t.Errorf("of the pools is left %q", got)
 	}
 	u.eventually("172.25.254.50", "get", "svc", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 
-	manifests, err := cluster.Artifact("fairlead.yaml")
-	u.must(err)
-	u.kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests)
-	u.kubectl("rollout", "status", "-n", namespace, "deploy/fairlead-controller", "--timeout=90s")
-	u.kubectl("rollout", "status", "-n", namespace, "ds/fairlead-speaker", "--timeout=90s")
+	u.types("kubectl apply --server-side -f dist/fairlead.yaml")
+	u.types("kubectl -n metallb-system rollout status deployment/fairlead-controller daemonset/fairlead-speaker")
+	u.page("172.25.254.50")
+}
+
+// TestKustomization: config/default, which names the image that was built last, and config/ipvs on top of it.
+func TestKustomization(t *testing.T) {
+	u := as(t)
+	const image = "ghcr.io/fairlead-lb/fairlead"
+	for i := range lab.Nodes() {
+		_, err := lab.Ctr(u.ctx, i, "images", "tag", image+":e2e", image+":dev")
+		u.must(err)
+	}
+	u.types("kubectl apply --server-side --force-conflicts -k config/default")
+	u.types("kubectl -n metallb-system rollout status deployment/fairlead-controller daemonset/fairlead-speaker")
+	u.eventually(image+":dev", "get", "deploy", "-n", namespace, "fairlead-controller", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	u.page("172.25.254.50")
+	u.types("kubectl apply -k config/ipvs")
+	u.eventually("2", "get", "ds", "-n", namespace, "fairlead-ipvs", "-o", "jsonpath={.status.currentNumberScheduled}")
+	u.types("kubectl delete -k config/ipvs")
 	u.page("172.25.254.50")
 }

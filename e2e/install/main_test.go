@@ -7,6 +7,8 @@ package install
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
+	"github.com/fairlead-lb/fairlead/e2e/documents"
 )
 
 // patience is ten times what any single step is expected to take.
@@ -53,8 +56,25 @@ func run(m *testing.M) int {
 	code := m.Run()
 	if code != 0 {
 		tell(ctx)
+	} else if err := allTyped(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	return code
+}
+
+// allTyped sees that every command was run that the documents have for this cluster, where no test was left out by a flag.
+func allTyped() error {
+	if flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" {
+		return nil
+	}
+	commands, _, err := documents.Read()
+	for _, c := range commands {
+		if c.Place() == documents.Installation && !typed[c.Text] {
+			err = errors.Join(err, fmt.Errorf("%s: nobody has typed: %s", c.Document, c.Text))
+		}
+	}
+	return err
 }
 
 // tell shows what helps to find out why a test failed.

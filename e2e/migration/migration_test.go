@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,11 +24,11 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
-	"github.com/fairlead-lb/fairlead/e2e/kubebin"
+	"github.com/fairlead-lb/fairlead/e2e/documents"
 )
 
 const (
-	guide    = "../../docs/migrating-from-metallb.md"
+	guide    = "docs/migrating-from-metallb.md"
 	patience = 30 * time.Second
 	// metallb is the node that announces all addresses while MetalLB does.
 	metallb = 0
@@ -50,9 +49,8 @@ var assigned = map[string]struct{ addresses, pool string }{
 type move struct {
 	*cluster.Cluster
 	*testing.T
-	ctx   context.Context
-	tools string // a folder with helm and kubectl, and the user's values
-	guide string
+	ctx    context.Context
+	folder string // with the user's values
 }
 
 func (m *move) must(err error) {
@@ -82,11 +80,9 @@ func TestThereAndBack(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	m := &move{Cluster: c, T: t, ctx: context.WithoutCancel(t.Context()), tools: t.TempDir()}
-	text, err := os.ReadFile(guide)
-	m.must(err)
-	m.guide = string(text)
-	m.makeTools()
+	m := &move{Cluster: c, T: t, ctx: context.WithoutCancel(t.Context()), folder: t.TempDir()}
+	// The controller is no pod here, so that its Service would have no endpoint.
+	m.must(os.WriteFile(filepath.Join(m.folder, "metallb-values.yaml"), []byte("controller: {webhookMode: disabled}\nspeaker: {logLevel: debug}\n"), 0o600))
 	m.installMetalLB()
 	m.metallbAssigns()
 	for i := range 2 {
@@ -127,35 +123,24 @@ func TestThereAndBack(t *testing.T) {
 	traffic.check("back")
 }
 
-// makeTools puts what the guide's commands use into one folder.
-func (m *move) makeTools() {
-	m.Helper()
-	bins, err := kubebin.Find()
-	m.must(err)
-	helm := bins.Path(kubebin.Helm)
-	if _, err := os.Stat(helm); err != nil {
-		m.Fatalf("there is no helm (make setup builds it): %v", err)
-	}
-	m.must(os.Symlink(helm, filepath.Join(m.tools, "helm")))
-	m.must(os.Symlink(m.KubectlPath(), filepath.Join(m.tools, "kubectl")))
-	// The controller is no pod here, so that its Service would have no endpoint.
-	m.must(os.WriteFile(filepath.Join(m.tools, "metallb-values.yaml"), []byte("controller: {webhookMode: disabled}\nspeaker: {logLevel: debug}\n"), 0o600))
-}
-
 // run runs the commands that stand in the guide under a name.
 func (m *move) run(name string) {
 	m.Helper()
-	found := regexp.MustCompile("(?s)<!-- e2e: " + name + " -->\n```sh\n(.*?)```").FindStringSubmatch(m.guide)
-	if found == nil {
+	commands, _, err := documents.Read()
+	m.must(err)
+	lines := []string{"cd " + m.folder}
+	for _, c := range commands {
+		if c.Document == guide && c.Mark == name {
+			lines = append(lines, c.Text)
+		}
+	}
+	if len(lines) == 1 {
 		m.Fatalf("%s has no commands called %q", guide, name)
 	}
 	chart, err := filepath.Abs("../../charts/fairlead")
 	m.must(err)
-	cmd := m.ControlPlane().Command(m.ctx, "sh", "-exc", "cd "+m.tools+"\n"+found[1])
-	cmd.Env = append(cmd.Env, "PATH="+m.tools+":"+os.Getenv("PATH"), "KUBECONFIG="+m.Kubeconfig(), "CHART="+chart, "HOME="+m.tools)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		m.Fatalf("%s: %v\n%s", name, err, out)
-	}
+	_, err = m.Shell(m.ctx, m.ControlPlane(), strings.Join(lines, "\n"), "CHART="+chart)
+	m.must(err)
 }
 
 func (m *move) apply(manifests string) {
