@@ -32,8 +32,7 @@ func TestConfigureWaitsForTheWebhooks(t *testing.T) {
 			}
 		}
 	}
-	_, err := lab.controller.Stop(s.ctx)
-	s.must(err)
+	s.stopController()
 	give(onePool("first", "172.25.254.50-172.25.254.59") + "---" + onePool("second", "172.25.254.60-172.25.254.69") + advertised)
 	go func() { // meanwhile
 		time.Sleep(3 * time.Second)

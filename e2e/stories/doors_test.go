@@ -26,7 +26,6 @@ func TestDoors(t *testing.T) {
 	}
 	host := lab.ControlPlane().IPv4
 	page, metrics := netip.AddrPortFrom(host, 7952).String(), netip.AddrPortFrom(host, cluster.MetricsPort).String()
-	s.must(lab.WaitReady(s.ctx, lab.controller)) // it may just have been started
 	s.replaceController("--status-address="+page, "--secure-metrics")
 	s.Cleanup(func() { s.replaceController() })
 	s.must(lab.WaitReady(s.ctx, lab.controller))

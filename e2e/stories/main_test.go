@@ -54,12 +54,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	lab = &installation{Cluster: c, controller: processes[0], speakers: processes[1:]}
-	for _, p := range processes { // the first story may stop one at once, which is orderly only when it runs
-		if err := c.WaitReady(ctx, p); err != nil {
-			fmt.Fprintln(os.Stderr, "starting Fairlead:", err)
-			return 1
-		}
-	}
 	code := m.Run()
 	if err := audit(c, everyStory()); err != nil {
 		fmt.Fprintln(os.Stderr, "the roles in config/rbac:", err)

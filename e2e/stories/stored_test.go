@@ -59,10 +59,9 @@ func TestPeersThatWereStoredAsV1beta1ComeBack(t *testing.T) {
 	hops := []string{"10.0.0.10", "10.0.0.11", "10.0.0.12"}
 	s.routed(hops...)
 
-	_, err := lab.controller.Stop(s.ctx)
-	s.must(err)
+	s.stopController()
 	s.Cleanup(func() { s.restartController() })
-	_, err = lab.speakers[1].Stop(s.ctx)
+	_, err := lab.speakers[1].Stop(s.ctx)
 	s.must(err)
 	s.routed(slices.Delete(slices.Clone(hops), 1, 2)...)
 	s.restartSpeaker(1)

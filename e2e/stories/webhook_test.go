@@ -90,11 +90,20 @@ func (s *story) read(name string, into any) {
 // replaceController stops the controller and starts one with other flags.
 func (s *story) replaceController(args ...string) {
 	s.Helper()
+	s.stopController()
+	p, err := lab.StartController(context.Background(), args...)
+	s.must(err)
+	lab.controller = p
+}
+
+// stopController stops the controller once it is ready: it may just have been started, and until it is ready its end need not
+// be orderly.
+func (s *story) stopController() {
+	s.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	s.must(lab.WaitReady(ctx, lab.controller))
 	_, err := lab.controller.Stop(ctx)
-	s.must(err)
-	lab.controller, err = lab.StartController(context.Background(), args...)
 	s.must(err)
 }
 
