@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/controllers"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // shutdown is how long what runs may take to end after SIGTERM.
@@ -55,6 +57,23 @@ func (c *common) register(f *pflag.FlagSet) {
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.Float32Var(&c.qps, "kube-api-qps", 1000, "requests a second to the API server, on average")
 	f.IntVar(&c.burst, "kube-api-burst", 2000, "requests to the API server at once, above the average")
+}
+
+// serviceNodePorts is the flag that says which ports the API server gives itself.
+type serviceNodePorts string
+
+const serviceNodePortsFlag = "service-node-port-range"
+
+func (s *serviceNodePorts) register(flags *pflag.FlagSet) {
+	flags.StringVar((*string)(s), serviceNodePortsFlag, policy.DefaultServiceNodePorts().Span(), "`ports` that the API server gives itself, as its flag of this name says; no NodePortRange may have them")
+}
+
+func (s serviceNodePorts) read() (portrange.Range, error) {
+	r, err := portrange.ParseSpan(string(s))
+	if err != nil {
+		return r, fmt.Errorf("--%s: %w", serviceNodePortsFlag, err)
+	}
+	return r, nil
 }
 
 // flagsFromEnvironment sets each flag that the command line does not set from its environment variable: --node-name

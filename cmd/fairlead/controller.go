@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -13,8 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-lb/fairlead/controllers"
-	"github.com/fairlead-lb/fairlead/internal/portrange"
-	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // Leader election: a leader that was killed is replaced after leaseDuration at the latest; one that has not renewed its
@@ -32,7 +29,7 @@ type controllerFlags struct {
 	elect       bool
 	writers     uint16
 	orphanGrace time.Duration
-	nodePorts   string
+	nodePorts   serviceNodePorts
 	status      struct{ address, certificate, key string }
 }
 
@@ -48,7 +45,7 @@ func controllerCommand() *cobra.Command {
 	f.webhookFlags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&f.elect, "leader-elect", true, "let one replica at a time decide; the others wait")
 	cmd.Flags().DurationVar(&f.orphanGrace, "orphan-grace", 5*time.Minute, "how long a Service keeps an address that is in no pool any more, where no other can be had, and a node port that is in no NodePortRange any more; 0: not at all")
-	cmd.Flags().StringVar(&f.nodePorts, "service-node-port-range", policy.DefaultServiceNodePorts().Span(), "`ports` that the API server gives itself, as its flag of this name says; no NodePortRange may have them")
+	f.nodePorts.register(cmd.Flags())
 	cmd.Flags().StringVar(&f.status.address, "status-address", "", "`address` that serves the status page: on a loopback address by HTTP to all, on another one by HTTPS to those whom the API server knows and who may look; empty: none")
 	cmd.Flags().StringVar(&f.status.certificate, "status-tls-cert", "", "`file` with the status page's certificate; empty: one that signs itself")
 	cmd.Flags().StringVar(&f.status.key, "status-tls-key", "", "`file` with its key")
@@ -64,9 +61,9 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 	if (f.status.certificate == "") != (f.status.key == "") {
 		return errors.New("--status-tls-cert and --status-tls-key go together: give both or neither")
 	}
-	nodePorts, err := portrange.ParseSpan(f.nodePorts)
+	nodePorts, err := f.nodePorts.read()
 	if err != nil {
-		return fmt.Errorf("--service-node-port-range: %w", err)
+		return err
 	}
 	log, err := f.logger(stderr)
 	if err != nil {

@@ -13,13 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/lint"
-	"github.com/fairlead-lb/fairlead/policy"
 )
 
 func lintCommand() *cobra.Command {
-	var namespace, output, nodePorts string
+	var namespace, output string
+	var nodePorts serviceNodePorts
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "lint FILE|FOLDER|- ...",
@@ -35,9 +34,9 @@ Exit code 0: no errors; 1: errors, or with --strict warnings; 2: the command its
 			if output != "text" && output != "json" {
 				return usageError{fmt.Errorf("--output %q: want text or json", output)}
 			}
-			own, err := portrange.ParseSpan(nodePorts)
+			own, err := nodePorts.read()
 			if err != nil {
-				return usageError{fmt.Errorf("--service-node-port-range: %w", err)}
+				return usageError{err}
 			}
 			files, err := manifests(cmd.InOrStdin(), args)
 			if err != nil {
@@ -61,7 +60,7 @@ Exit code 0: no errors; 1: errors, or with --strict warnings; 2: the command its
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.Flags().StringVar(&namespace, "namespace", defaultNamespace, "namespace that Fairlead reads its configuration from")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	cmd.Flags().StringVar(&nodePorts, "service-node-port-range", policy.DefaultServiceNodePorts().Span(), "`ports` that the API server gives itself, as its flag of this name says; no NodePortRange may have them")
+	nodePorts.register(cmd.Flags())
 	cmd.Flags().BoolVar(&strict, "strict", false, "fail for warnings too")
 	return cmd
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // A process that used more than the busyShare-th part of a core in a window is busy.
@@ -47,16 +48,10 @@ func (*shrinker) NeedLeaderElection() bool { return false }
 // Start gives back when the start is over, since what follows may be work for as long as thousands of Services wait, and then
 // after each busy time and never in one, until the context ends.
 func (s *shrinker) Start(ctx context.Context) error {
-	poll := time.NewTicker(readyPoll)
-	defer poll.Stop()
-	for s.ready(nil) != nil {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-poll.C:
-		}
+	ready := func(context.Context) (bool, error) { return s.ready(nil) == nil, nil }
+	if wait.PollUntilContextCancel(ctx, readyPoll, true, ready) != nil {
+		return nil // it ended before
 	}
-	poll.Stop()
 	s.release()
 	tick := time.NewTicker(window)
 	defer tick.Stop()
