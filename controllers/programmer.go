@@ -46,7 +46,7 @@ type Programming struct {
 
 	cache      cache.Cache
 	watchdog   *watchdog.Watchdog
-	dirty      chan struct{}
+	upkeep     upkeep // it marks that the plan is to be made anew; the programmer has the loop
 	programmer *ipvs.Programmer
 	metrics    *programmingMetrics
 	checks     health.Checks // of Services that are served whole
@@ -83,7 +83,7 @@ func (p *Programming) Configure(o *manager.Options) {
 
 // SetUp registers the programmer with the manager.
 func (p *Programming) SetUp(m ctrl.Manager) error {
-	p.cache, p.dirty, p.started = m.GetCache(), make(chan struct{}, 1), time.Now()
+	p.cache, p.upkeep, p.started = m.GetCache(), newUpkeep(), time.Now()
 	p.serving, p.slices = map[allocator.Key]time.Time{}, map[types.UID]readSlice{}
 	p.watchdog = watchdog.New("the programmer", roundLimit)
 	p.metrics = newProgrammingMetrics()
@@ -93,7 +93,7 @@ func (p *Programming) SetUp(m ctrl.Manager) error {
 		}
 	}
 	p.programmer = &ipvs.Programmer{
-		Log: p.Log, Node: p.Node, Kernel: p.Kernel, View: p.view, Dirty: p.dirty, Changed: p.report, Watchdog: p.watchdog,
+		Log: p.Log, Node: p.Node, Kernel: p.Kernel, View: p.view, Dirty: p.upkeep.dirty, Changed: p.report, Watchdog: p.watchdog,
 		Answer: p.checks.Apply, Synced: p.metrics.synced,
 	}
 	p.States.Alive = p.alive
@@ -122,20 +122,12 @@ func (p *Programming) alive() bool {
 	return (r.Ready || len(r.Addresses) > 0) && time.Since(r.Checked) < aliveFor
 }
 
-// mark notes that the plan is to be made anew.
-func (p *Programming) mark() {
-	select {
-	case p.dirty <- struct{}{}:
-	default:
-	}
-}
-
 // run programs until the context ends.
 func (p *Programming) run(ctx context.Context) error {
 	kinds := []client.Object{
 		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &corev1.ConfigMap{}, &v1alpha1.NodePortRange{}, &corev1.Namespace{},
 	}
-	if err := watch(ctx, p.cache, kinds, p.mark); err != nil {
+	if err := watch(ctx, p.cache, kinds, p.upkeep.mark); err != nil {
 		return err
 	}
 	if p.Options.AllServices {

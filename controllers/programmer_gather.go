@@ -136,7 +136,7 @@ func (p *Programming) lasts(s *corev1.Service, setting mode.Setting, serving map
 		serving[key] = time.Time{}
 	case was && before.IsZero():
 		serving[key] = now.Add(lingering)
-		time.AfterFunc(lingering, p.mark)
+		time.AfterFunc(lingering, p.upkeep.mark)
 	case was && now.Before(before):
 		serving[key] = before
 	default:

@@ -86,7 +86,7 @@ func TestProgrammerGather(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), dirty: make(chan struct{}, 1)}
+	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), upkeep: newUpkeep()}
 	v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1"})}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 			}
 		}
 	}
-	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), dirty: make(chan struct{}, 1)}
+	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), upkeep: newUpkeep()}
 	v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1", "192.0.2.1", "2001:db8::1"})}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 // TestAServiceThatAsksNoMoreIsServedForAMoment: kube-proxy needs a moment to begin.
 func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
 	s := huazi(assigned("172.25.254.50"), annotated(mode.Annotation, mode.IPVS))
-	p := &Programming{Node: "n1", dirty: make(chan struct{}, 1)}
+	p := &Programming{Node: "n1", upkeep: newUpkeep()}
 	at := func(after time.Duration) bool {
 		serving := map[allocator.Key]time.Time{}
 		_, ok := p.served(s, mode.Annotated, nil, serving, now.Add(after))
@@ -344,7 +344,7 @@ func TestProgrammerGathersWhole(t *testing.T) {
 	balancer := of("balancer", corev1.ServiceTypeLoadBalancer, "")
 	assigned("172.25.254.50")(balancer)
 	p := &Programming{
-		Namespace: "metallb-system", Node: "n1", dirty: make(chan struct{}, 1), Options: ProgrammingOptions{AllServices: true},
+		Namespace: "metallb-system", Node: "n1", upkeep: newUpkeep(), Options: ProgrammingOptions{AllServices: true},
 		Client: fakeClient(t, of("cluster", corev1.ServiceTypeClusterIP, ""), of("node", corev1.ServiceTypeNodePort, ""), balancer, external,
 			of("ours", corev1.ServiceTypeClusterIP, proxyName), of("theirs", corev1.ServiceTypeClusterIP, "example.com")).Build(),
 	}
@@ -387,7 +387,7 @@ func TestProgrammerServesOrphans(t *testing.T) {
 		}
 	}
 	fresh := func() *Programming {
-		return &Programming{Namespace: "metallb-system", Node: "n1", Client: c, dirty: make(chan struct{}, 1)}
+		return &Programming{Namespace: "metallb-system", Node: "n1", Client: c, upkeep: newUpkeep()}
 	}
 	p := fresh()
 	const there = "[{http 33333 [192.0.2.1]}]"

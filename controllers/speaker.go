@@ -59,7 +59,7 @@ type Announcing struct {
 
 	watchdog  *watchdog.Watchdog
 	cache     cache.Cache
-	dirty     chan struct{}
+	upkeep    upkeep // it marks that the plan is to be made anew; the speaker has the loop
 	metrics   *announcingMetrics
 	ready     atomic.Bool // a plan was carried out in full
 	policy    *policy.Policy
@@ -101,7 +101,7 @@ type told struct {
 
 // SetUp registers the speaker with the manager.
 func (a *Announcing) SetUp(m ctrl.Manager) error {
-	a.dirty = make(chan struct{}, 1)
+	a.upkeep = newUpkeep()
 	a.metrics = newAnnouncingMetrics(a.Node)
 	if a.Registry != nil {
 		if err := a.Registry.Register(a.metrics); err != nil {
@@ -135,20 +135,12 @@ func (a *Announcing) PeerOf(mac [6]byte) (node string, ok bool) {
 	return node, ok
 }
 
-// mark notes that the plan is to be made anew.
-func (a *Announcing) mark() {
-	select {
-	case a.dirty <- struct{}{}:
-	default:
-	}
-}
-
 // Start runs the speaker until the context ends.
 func (a *Announcing) Start(ctx context.Context) error {
 	err := watch(ctx, a.cache, []client.Object{
 		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1alpha1.SpeakerState{}, &v1alpha1.ProgrammerState{},
 		&v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{}, &v1beta1.Community{}, &corev1.Secret{},
-	}, a.mark)
+	}, a.upkeep.mark)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -176,7 +168,7 @@ func (a *Announcing) Start(ctx context.Context) error {
 		Log: a.Log, Node: a.Node, Address: address, Port: a.Options.MembersPort, Key: key,
 		Peers:   func() map[string]netip.Addr { return a.peers(ctx) },
 		Heard:   func(message []byte) { heartbeats.Heard(message) },
-		Changed: a.mark,
+		Changed: a.upkeep.mark,
 	})
 	heartbeats = heartbeat.New(heartbeat.Config{
 		Log: a.Log, Node: a.Node, Address: address, Port: a.Options.HeartbeatPort, Monitor: bfd.New(bfd.Config{Log: quiet(a.Log)}),
@@ -191,7 +183,7 @@ func (a *Announcing) Start(ctx context.Context) error {
 		FailbackAfter: a.Options.FailbackAfter,
 		Gather:        a.gather,
 		Report:        a.report,
-		Dirty:         a.dirty,
+		Dirty:         a.upkeep.dirty,
 		Watchdog:      a.watchdog,
 	}
 	if a.Options.HeartbeatPort != 0 {
