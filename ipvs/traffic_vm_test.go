@@ -232,7 +232,7 @@ func trafficCases() []trafficCase {
 						l.t.Errorf("node %s answers %s (%v), want %s", name, got, err, want)
 					}
 				}
-				if err := checks.Close(); err != nil {
+				if err := checks.Apply(nil); err != nil {
 					l.t.Error(err)
 				}
 			}

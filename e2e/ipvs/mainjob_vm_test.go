@@ -18,7 +18,7 @@ import (
 
 // TestMainJob: the way of a load balancer's address to IPVS and back, and of a node port outside the API server's range,
 // beside kube-proxy as most clusters have it.
-func TestMainJob(t *testing.T) { begin(t, "nftables").mainJob() }
+func TestMainJob(t *testing.T) { begin(t).mainJob() }
 
 // mainJob is the story, which ends with killed programmers only in its long form. A client asks all the time, and no request
 // fails.
@@ -85,7 +85,6 @@ func (s *story) comes() {
 	if got := s.run(owner, "ipvsadm", "-Lnc"); !strings.Contains(got, vip+":") {
 		s.Errorf("IPVS of %s, which announces the address, knows no connection to it:\n%s", owner.Name, got)
 	}
-	s.syncs()
 	s.explains("every node that may announce the Service serves it by IPVS", "its programmer reports "+vip, "it is Proxy for "+vip)
 }
 

@@ -54,20 +54,18 @@ spec:
   ports: [{name: http, port: 8080, targetPort: 80}]
 `
 
-// story is one user's story beside kube-proxy in one mode.
+// story is one user's story, beside kube-proxy in nftables mode.
 type story struct {
 	*testing.T
 	ctx         context.Context
-	proxy       string             // the mode of kube-proxy
-	proxies     []*cluster.Process // those in IPVS mode
 	pods        []*cluster.Pod
 	programmers []*cluster.Process
 }
 
 // begin makes two pods and what manifests says.
-func begin(t *testing.T, proxy string) *story {
+func begin(t *testing.T) *story {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
-	s := &story{T: t, ctx: ctx, proxy: proxy}
+	s := &story{T: t, ctx: ctx}
 	t.Cleanup(func() {
 		defer cancel()
 		s.must(client.IgnoreNotFound(lab.Client().Delete(ctx, s.service())))
@@ -179,23 +177,15 @@ func (s *story) reports(n *cluster.Host) bool {
 	return slices.Contains(addresses, vip)
 }
 
-// programmed says whether the kernel of a node holds the programmer's virtual server of the address: beside kube-proxy in
-// IPVS mode, which takes for its own what has an address, one of a firewall mark.
+// programmed says whether the kernel of a node holds the programmer's virtual server of the address.
 func (s *story) programmed(n *cluster.Host) bool {
 	s.Helper()
-	kind := "TCP  " + netip.AddrPortFrom(netip.MustParseAddr(vip), port).String() + " "
-	if s.proxy == "ipvs" {
-		kind = "FWM  "
-	}
-	return strings.Contains(s.run(n, "ipvsadm", "-Ln"), kind)
+	return strings.Contains(s.run(n, "ipvsadm", "-Ln"), "TCP  "+netip.AddrPortFrom(netip.MustParseAddr(vip), port).String()+" ")
 }
 
 // kubeProxyServes says whether kube-proxy of a node serves the address.
 func (s *story) kubeProxyServes(n *cluster.Host) bool {
 	s.Helper()
-	if s.proxy == "ipvs" {
-		return strings.Contains(s.run(n, "ipvsadm", "-Ln"), "TCP  "+netip.AddrPortFrom(netip.MustParseAddr(vip), port).String()+" ")
-	}
 	table, _ := n.Run(s.ctx, "nft", "list", "table", "ip", "kube-proxy") // which is not there before its first sync
 	return strings.Contains(table, vip)
 }
@@ -210,23 +200,6 @@ func (s *story) onNodes(what string, is func(*cluster.Host) bool, want bool) {
 			}
 			return nil
 		})
-	}
-}
-
-// syncs waits until every kube-proxy in IPVS mode has gone through two full syncs, in which it deletes every virtual server
-// that it does not know: those with marks in vain, since it takes them for one of the address 0.0.0.0, which it logs.
-func (s *story) syncs() {
-	s.Helper()
-	for _, p := range s.proxies {
-		seen := func() int { return strings.Count(p.Tail(1<<20), `virtualServer="0.0.0.0:0/"`) }
-		before := seen()
-		s.eventually(p.Name+" goes through two full syncs", func() error {
-			if now := seen(); now < before+2 {
-				return fmt.Errorf("%d syncs so far", now-before)
-			}
-			return nil
-		})
-		s.page(netip.MustParseAddr(vip), port)
 	}
 }
 

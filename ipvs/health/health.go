@@ -70,9 +70,6 @@ func (c *Checks) Apply(want []plan.Check) error {
 	return errors.Join(errs...)
 }
 
-// Close closes all ports: who asks then takes the node for one without endpoints.
-func (c *Checks) Close() error { return c.Apply(nil) }
-
 func (c *Checks) listen(check plan.Check) error {
 	open := c.Listen
 	if open == nil {

@@ -65,7 +65,7 @@ func TestChecks(t *testing.T) {
 	if _, err := http.Get("http://" + at[":32002"]); err == nil {
 		t.Error("a port that is not wanted any more is still answered")
 	}
-	if err := c.Close(); err != nil {
+	if err := c.Apply(nil); err != nil {
 		t.Error(err)
 	}
 	if _, err := http.Get("http://" + before); err == nil {

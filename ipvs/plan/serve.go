@@ -55,7 +55,7 @@ func (b *builder) servePort(j *job, fronts []front, v6 bool) {
 		}
 		b.tell(j.Service, verdict.WrongFamily, "%s: the endpoints are all of the other family", fronts[i].Address)
 	}
-	e := backend{job: j, port: port, v6: v6, pools: [2]pool{b.pool(all, everywhere, j.weights)}}
+	e := backend{job: j, port: port, v6: v6, pools: [2]pool{everywhere: b.pool(all, everywhere, j.weights)}}
 	if j.ExternalLocal || j.InternalLocal {
 		e.pools[onThisNode] = b.pool(all, onThisNode, j.weights)
 	}
