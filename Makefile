@@ -9,7 +9,7 @@ CACHE   := $(or $(FAIRLEAD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fairlea
 ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=$(PATH)" "FAIRLEAD_CACHE=$(CACHE)"
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 # Nodes in a virtual machine, the control plane outside.
-WITH_API := CGO_ENABLED=0 go test -exec '$(ROOT) $(CURDIR)/bin/lab machine --control-plane --memory 2048 --cpus 2' -count=1
+WITH_API := CGO_ENABLED=0 go test -exec '$(ROOT) $(CURDIR)/bin/lab machine --control-plane --memory 2048' -count=1
 
 .PHONY: help build manifests chart image setup test test-unit test-packaging test-envtest test-vm test-browser test-netns test-e2e test-install e2e-artifacts fuzz bench soak demo demo-keep demo-cluster lint generate verify
 help: ## List the targets
