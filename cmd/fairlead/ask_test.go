@@ -26,7 +26,7 @@ func TestQuestionsThatCannotBeAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, text := range map[string]string{"@good.yaml": goodPool, "@bad.yaml": badPool, "@others.yaml": "{apiVersion: v1, kind: Namespace, metadata: {name: x}}"} {
+	for name, text := range map[string]string{"@good.yaml": goodPool, "@bad.yaml": badPool, "@ports.yaml": ports, "@others.yaml": "{apiVersion: v1, kind: Namespace, metadata: {name: x}}"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -54,6 +54,9 @@ func TestQuestionsThatCannotBeAsked(t *testing.T) {
 		"no such file":           {"diff @none.yaml", "none.yaml", 2},
 		"bad manifests":          {"diff @bad.yaml", "the manifests have 1 error: correct what is said above", 2},
 		"manifests of others":    {"diff @others.yaml", "there is nothing to compare", 2},
+		"node ports":             {"diff @ports.yaml --kubeconfig=@gone", "cannot be reached", 2},
+		"the API server's ports": {"diff @ports.yaml --service-node-port-range=30000-33500", "the API server gives 33000-33500 itself", 2},
+		"no range of node ports": {"diff @ports.yaml --service-node-port-range=web", "--service-node-port-range: ", 2},
 		"no cluster to compare":  {"diff @good.yaml --kubeconfig=@gone", "cannot be reached: see whether the cluster runs", 2},
 		"a drain for real":       {"drain n1", "fairlead only says what would happen: give --dry-run; to drain the node, kubectl drain n1", 2},
 		"no node":                {"drain --dry-run", "see fairlead drain --help", 2},

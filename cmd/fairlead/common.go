@@ -23,6 +23,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/controllers"
 	"github.com/fairlead-lb/fairlead/internal/portrange"
+	"github.com/fairlead-lb/fairlead/lint"
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
@@ -74,6 +75,19 @@ func (s serviceNodePorts) read() (portrange.Range, error) {
 		return r, fmt.Errorf("--%s: %w", serviceNodePortsFlag, err)
 	}
 	return r, nil
+}
+
+// linter returns what checks manifests for a cluster with such an API server.
+func (s serviceNodePorts) linter() (*lint.Linter, error) {
+	own, err := s.read()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	l, err := lint.New()
+	if err == nil {
+		l.ServiceNodePorts = own
+	}
+	return l, err
 }
 
 // flagsFromEnvironment sets each flag that the command line does not set from its environment variable: --node-name

@@ -14,6 +14,7 @@ import (
 
 func diffCommand() *cobra.Command {
 	var a asking
+	var nodePorts serviceNodePorts
 	cmd := &cobra.Command{
 		Use:   "diff FILE|FOLDER|- ...",
 		Short: "Say what would change in a cluster if manifests were applied: which Services get, move or lose addresses",
@@ -26,7 +27,11 @@ Exit code 0: nothing would change; 1: something would; 2: it cannot be said, or 
 			if err := a.wantsOutput(); err != nil {
 				return err
 			}
-			wanted, err := a.checked(cmd, args)
+			linter, err := nodePorts.linter()
+			if err != nil {
+				return err
+			}
+			wanted, err := a.checked(cmd, linter, args)
 			if err != nil {
 				return usageError{err}
 			}
@@ -47,16 +52,13 @@ Exit code 0: nothing would change; 1: something would; 2: it cannot be said, or 
 		},
 	}
 	a.register(cmd)
+	nodePorts.register(cmd.Flags())
 	return cmd
 }
 
 // checked reads manifests that have no errors.
-func (a *asking) checked(cmd *cobra.Command, args []string) (lint.Manifests, error) {
+func (a *asking) checked(cmd *cobra.Command, linter *lint.Linter, args []string) (lint.Manifests, error) {
 	files, err := manifests(cmd.InOrStdin(), args)
-	if err != nil {
-		return lint.Manifests{}, err
-	}
-	linter, err := lint.New()
 	if err != nil {
 		return lint.Manifests{}, err
 	}

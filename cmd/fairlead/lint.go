@@ -34,19 +34,14 @@ Exit code 0: no errors; 1: errors, or with --strict warnings; 2: the command its
 			if output != "text" && output != "json" {
 				return usageError{fmt.Errorf("--output %q: want text or json", output)}
 			}
-			own, err := nodePorts.read()
+			linter, err := nodePorts.linter()
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			files, err := manifests(cmd.InOrStdin(), args)
 			if err != nil {
 				return usageError{err}
 			}
-			linter, err := lint.New()
-			if err != nil {
-				return err
-			}
-			linter.ServiceNodePorts = own
 			report := linter.Check(files, namespace)
 			if err := printReport(cmd.OutOrStdout(), cmd.ErrOrStderr(), report, output); err != nil {
 				return err
