@@ -21,6 +21,7 @@ func TestEachKindIsConfiguredOnce(t *testing.T) {
 			(&ServiceL2Statuses{Namespace: "metallb-system", Node: "n1"}).Configure,
 			(&BGPStatuses{Namespace: "metallb-system", Node: "n1"}).Configure,
 			func(o *manager.Options) { WithPasswords(o, "metallb-system") },
+			func(o *manager.Options) { WithKept(o, "") },
 		},
 	}
 	for role, configures := range roles {

@@ -172,7 +172,7 @@ func TestConfigMetrics(t *testing.T) {
 
 func TestSpeakerMetrics(t *testing.T) {
 	layer2 := &announced{}
-	a := &Announcing{Node: "n1", Log: new(logBuffer).logger(), Events: new(recorder), Layer2: layer2, metrics: newAnnouncingMetrics("n1")}
+	a := &Announcing{Node: "n1", Log: new(logBuffer).logger(), Events: new(recorder), Layer2: layer2, metrics: newAnnouncingMetrics("n1"), kept: keeps(t)}
 	none := []string{"fairlead_layer2_takeover_duration_seconds_count 0", "fairlead_layer2_takeovers_total 0"}
 	shows(t, a.metrics, append(none, "metallb_k8s_client_config_loaded_bool 0", "metallb_k8s_client_config_stale_bool 0")...)
 	v4, v6 := parse([]string{"172.25.254.50"})[0], parse([]string{"fd00::50"})[0]

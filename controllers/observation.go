@@ -486,7 +486,14 @@ func countEndpoints(list []discoveryv1.EndpointSlice) map[allocator.Key]count {
 // itself; where no speaker of the cluster has, all count.
 func (o Observation) announcing(x *observed, p *policy.Policy) plan.View {
 	published := publishedBy(x.speakers)
-	v := plan.View{Policy: p, Services: announcedServices(p, o.Class, x.services, x.endpoints)}
+	services, slices := make([]*keptService, len(x.services)), make([]*keptSlice, len(x.endpoints))
+	for i := range x.services {
+		services[i] = keepService(&x.services[i], o.Class)
+	}
+	for i := range x.endpoints {
+		slices[i] = keepSlice(&x.endpoints[i])
+	}
+	v := plan.View{Policy: p, Services: announcedServices(p, services, slices)}
 	var local speaker.Local
 	unsettled := map[string]bool{}
 	for i := range x.speakers {

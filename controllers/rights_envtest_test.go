@@ -243,6 +243,7 @@ func (s *story) speaks(c *replica) {
 		l2Statuses.Configure(o)
 		bgpStatuses.Configure(o)
 		WithPasswords(o, s.config)
+		WithKept(o, "")
 	})
 	a := &Announcing{
 		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(), State: state,

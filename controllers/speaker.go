@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -35,7 +34,7 @@ import (
 )
 
 // Announcing feeds the node's speaker from the API server and tells what it does. It runs on every node, without leader
-// election.
+// election. Its manager is made WithKept.
 type Announcing struct {
 	Client    client.Client
 	Uncached  client.Reader // for the few objects that are read once
@@ -46,7 +45,6 @@ type Announcing struct {
 	Speakers  *SpeakerStates        // nil: this speaker publishes nothing
 	Statuses  *ServiceL2Statuses    // nil: none
 	Namespace string                // of the configuration objects
-	Class     string                // of the Services served; "" for those without a class
 	Node      string                // this node's name
 	Options   AnnouncingOptions
 	Links     speaker.Links
@@ -63,13 +61,13 @@ type Announcing struct {
 	metrics   *announcingMetrics
 	ready     atomic.Bool // a plan was carried out in full
 	policy    *policy.Policy
-	problems  []policy.Problem            // of the configuration
-	objects   map[string]runtime.Object   // that were compiled, by UID
-	onNodes   problemLog                  // problems that show only on nodes
-	uids      map[allocator.Key]types.UID // of the Services gathered last, for Events
-	announced map[told]struct{}           // what was told as announced from here
-	elsewhere map[netip.Addr]struct{}     // what other nodes announce by the last plan
-	complaint complaints                  // what was told of what is wrong
+	problems  []policy.Problem          // of the configuration
+	objects   map[string]runtime.Object // that were compiled, by UID
+	onNodes   problemLog                // problems that show only on nodes
+	kept      kept                      // Services and EndpointSlices
+	announced map[told]struct{}         // what was told as announced from here
+	elsewhere map[netip.Addr]struct{}   // what other nodes announce by the last plan
+	complaint complaints                // what was told of what is wrong
 	seeds     seeds
 	sessions  sessionLog
 
@@ -141,6 +139,9 @@ func (a *Announcing) Start(ctx context.Context) error {
 		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &v1beta1.IPAddressPool{}, &v1beta1.L2Advertisement{}, &v1alpha1.SpeakerState{}, &v1alpha1.ProgrammerState{},
 		&v1beta2.BGPPeer{}, &v1beta1.BGPAdvertisement{}, &v1beta1.BFDProfile{}, &v1beta1.Community{}, &corev1.Secret{},
 	}, a.upkeep.mark)
+	if err == nil {
+		a.kept, err = keptBy(ctx, a.cache)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil

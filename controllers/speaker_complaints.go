@@ -100,7 +100,7 @@ func (a *Announcing) event(x told, kind string, reason verdict.Reason, message s
 		action = "AnnounceByBGP" // not a repetition of the other one either
 	}
 	record(a.Events, &corev1.ObjectReference{
-		APIVersion: "v1", Kind: "Service", Namespace: x.Namespace, Name: x.Name, UID: a.uids[x.Key],
+		APIVersion: "v1", Kind: "Service", Namespace: x.Namespace, Name: x.Name, UID: a.kept.uid(x.Key),
 		// Tells the addresses of one Service apart: the recorder drops the message of what it takes for a repetition.
 		FieldPath: fmt.Sprintf("status.loadBalancer.ingress{%s}", x.address),
 	}, kind, reason, action, message)

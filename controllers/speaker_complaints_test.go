@@ -24,7 +24,7 @@ func TestComplaintsAreToldOnce(t *testing.T) {
 	address := netip.MustParseAddr("172.25.254.50")
 	kernel := []string(nil)
 	a := &Announcing{
-		Node: "n1", Log: log.logger(), Events: &events, Layer2: edge, metrics: newAnnouncingMetrics("n1"),
+		Node: "n1", Log: log.logger(), Events: &events, Layer2: edge, metrics: newAnnouncingMetrics("n1"), kept: keeps(t),
 		KernelAnswers: func(links []string) []string { return kernel },
 	}
 	link := plan.Link{Index: 2, Name: "eth0"}

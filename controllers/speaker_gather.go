@@ -9,14 +9,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
 	"github.com/fairlead-lb/fairlead/internal/addrset"
-	"github.com/fairlead-lb/fairlead/policy"
 	"github.com/fairlead-lb/fairlead/speaker"
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
@@ -47,7 +43,7 @@ func (a *Announcing) gather(ctx context.Context, local speaker.Local) (plan.View
 		v.Members = append(v.Members, m.Node)
 	}
 	v.Held = held(a.Node, published, local)
-	if v.Services, err = a.services(ctx); err != nil {
+	if v.Services, err = a.services(); err != nil {
 		return v, err
 	}
 	served, err := readProgrammed(ctx, a.Client, a.Namespace)
@@ -164,96 +160,12 @@ func publishedBy(states []v1alpha1.SpeakerState) published {
 }
 
 // services returns the Services that are ours and rightfully have an address, with their endpoints.
-func (a *Announcing) services(ctx context.Context) ([]plan.Service, error) {
-	var list corev1.ServiceList
-	if err := a.Client.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("listing Services: %w", err)
+func (a *Announcing) services() ([]plan.Service, error) {
+	services, slices, err := a.kept.all()
+	if err != nil {
+		return nil, err
 	}
-	var endpoints discoveryv1.EndpointSliceList
-	if err := a.Client.List(ctx, &endpoints); err != nil {
-		return nil, fmt.Errorf("listing EndpointSlices: %w", err)
-	}
-	out := announcedServices(a.policy, a.Class, list.Items, endpoints.Items)
-	a.uids = make(map[allocator.Key]types.UID, len(out))
-	for i := range out {
-		a.uids[allocator.Key{Namespace: out[i].Namespace, Name: out[i].Name}] = types.UID(out[i].UID)
-	}
-	return out, nil
-}
-
-// announcedServices returns those of the Services that are of the class and rightfully have an address, with their
-// endpoints.
-func announcedServices(p *policy.Policy, class string, services []corev1.Service, endpoints []discoveryv1.EndpointSlice) []plan.Service {
-	var mine []*corev1.Service
-	var holders []allocator.Service
-	for i := range services {
-		if s := &services[i]; ours(s, class) && len(s.Status.LoadBalancer.Ingress) > 0 {
-			mine = append(mine, s)
-			holders = append(holders, allocator.ServiceOf(s, nil))
-		}
-	}
-	var out []plan.Service
-	at := map[allocator.Key]int{}
-	for i, addresses := range allocator.Rightful(p, holders) {
-		if len(addresses) == 0 {
-			continue
-		}
-		s := mine[i]
-		at[holders[i].Key] = len(out)
-		out = append(out, plan.Service{
-			Namespace:  s.Namespace,
-			Name:       s.Name,
-			UID:        string(s.UID),
-			Labels:     s.Labels,
-			Addresses:  addresses,
-			Proxy:      proxied(s, addresses),
-			AssignedAt: holders[i].AssignedAt,
-			Pool:       holders[i].HeldFrom,
-			Local:      holders[i].Local,
-		})
-	}
-	for i := range endpoints {
-		e := &endpoints[i]
-		if k, ok := at[allocator.Key{Namespace: e.Namespace, Name: e.Labels[discoveryv1.LabelServiceName]}]; ok {
-			addEndpoints(&out[k], e)
-		}
-	}
-	return out
-}
-
-// proxied returns those of the addresses whose ipMode is Proxy.
-func proxied(s *corev1.Service, addresses []netip.Addr) []netip.Addr {
-	var out []netip.Addr
-	for _, in := range s.Status.LoadBalancer.Ingress {
-		if in.IPMode == nil || *in.IPMode != corev1.LoadBalancerIPModeProxy {
-			continue
-		}
-		if x, err := netip.ParseAddr(in.IP); err == nil && slices.Contains(addresses, x.Unmap()) {
-			out = append(out, x.Unmap())
-		}
-	}
-	return out
-}
-
-// serves says whether an endpoint is ready or, as it terminates, still answers (Kubernetes: EndpointConditions; an absent
-// value counts as true).
-func serves(e *discoveryv1.Endpoint) bool {
-	c := e.Conditions
-	return c.Ready == nil || *c.Ready || c.Serving != nil && *c.Serving
-}
-
-// addEndpoints notes the endpoints of a slice.
-func addEndpoints(s *plan.Service, e *discoveryv1.EndpointSlice) {
-	for _, x := range e.Endpoints {
-		s.Endpoints = true
-		if !serves(&x) {
-			continue
-		}
-		s.Serving = true
-		if x.NodeName != nil {
-			s.ServingNodes = append(s.ServingNodes, *x.NodeName)
-		}
-	}
+	return announcedServices(a.policy, services, slices), nil
 }
 
 // shuttingDown is what the kubelet's graceful shutdown says in the Ready condition.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestServingEndpoints(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s plan.Service
-			addEndpoints(&s, &discoveryv1.EndpointSlice{Endpoints: c.endpoints})
+			keepSlice(&discoveryv1.EndpointSlice{Endpoints: c.endpoints}).addTo(&s)
 			if s.Serving != c.serving || !slices.Equal(s.ServingNodes, c.nodes) {
 				t.Errorf("serving %t on %v, want %t on %v", s.Serving, s.ServingNodes, c.serving, c.nodes)
 			}
@@ -142,6 +143,7 @@ func TestGather(t *testing.T) {
 		&v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: "elsewhere", Name: "not-ours"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"10.0.0.0/24"}}},
 		&v1beta1.L2Advertisement{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "example"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}},
+	).Build(), kept: keeps(t,
 		huazi(assigned("172.25.254.50", "fd00::50"), func(s *corev1.Service) {
 			s.ResourceVersion, s.Labels = "", map[string]string{"app": "huazi"}
 			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
@@ -151,10 +153,14 @@ func TestGather(t *testing.T) {
 		huazi(named("no-balancer"), assigned("172.25.254.52"), func(s *corev1.Service) { s.ResourceVersion, s.Spec.Type = "", corev1.ServiceTypeNodePort }),
 		huazi(named("without-endpoints"), assigned("172.25.254.53"), func(s *corev1.Service) { s.ResourceVersion = "" }),
 		slice("huazi-1", "huazi", "n1"), slice("huazi-2", "huazi", "n2"), slice("of-waits", "waits", "n3"), slice("of-nobody", "nobody", "n3"),
-	).Build()}
+	)}
 	v, err := a.gather(context.Background(), speaker.Local{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	slices.SortFunc(v.Services, func(a, b plan.Service) int { return strings.Compare(a.Name, b.Name) })
+	for i := range v.Services {
+		slices.Sort(v.Services[i].ServingNodes)
 	}
 	at := time.Date(2026, 11, 22, 10, 0, 0, 7, time.UTC)
 	want := []plan.Service{
@@ -182,7 +188,7 @@ func TestReport(t *testing.T) {
 	var log logBuffer
 	var events recorder
 	layer2 := &announced{}
-	a := &Announcing{Node: "n1", Log: log.logger(), Events: &events, Layer2: layer2, metrics: newAnnouncingMetrics("n1"), uids: map[allocator.Key]types.UID{{Namespace: "default", Name: "huazi"}: "u1"}}
+	a := &Announcing{Node: "n1", Log: log.logger(), Events: &events, Layer2: layer2, metrics: newAnnouncingMetrics("n1"), kept: keeps(t, huazi(assigned("172.25.254.50")))}
 	v4, v6 := netip.MustParseAddr("172.25.254.50"), netip.MustParseAddr("fd00::50")
 	verdictOn := func(a netip.Addr, r verdict.Reason) plan.Verdict {
 		return plan.Verdict{Namespace: "default", Name: "huazi", Address: a, Verdict: verdict.Verdict{Reason: r, Message: "announcing " + a.String()}}
@@ -230,12 +236,13 @@ func TestOnlyTheRightfulHolderAnnounces(t *testing.T) {
 	}
 	a := &Announcing{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t,
 		&v1beta1.IPAddressPool{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "first-pool", UID: "p"}, Spec: v1beta1.IPAddressPoolSpec{Addresses: []string{"172.25.254.50-172.25.254.99"}}},
+	).Build(), kept: keeps(t,
 		service("later", assigned("172.25.254.50"), at("2026-02-01T00:00:00Z")),
 		service("of-two-one", assigned("172.25.254.50", "fd00::50"), at("2026-03-01T00:00:00Z")),
 		service("rightful", assigned("172.25.254.50"), at("2026-01-01T00:00:00Z")),
 		service("shares-1", assigned("172.25.254.51"), shared, port(80)),
 		service("shares-2", assigned("172.25.254.51"), shared, port(81)),
-	).Build()}
+	)}
 	v, err := a.gather(context.Background(), speaker.Local{})
 	if err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func TestGatherReadsWhatSpeakersSay(t *testing.T) {
 		speakerState("n1", held(both, "192.0.2.50", "192.0.2.99")),
 		speakerState("n2", held(both, "192.0.2.51", "192.0.2.52", "garbage")),
 		speakerState("n3", held(both, "192.0.2.53")),
-	).Build()}
+	).Build(), kept: keeps(t)}
 	started := time.UnixMilli(1)
 	v, err := a.gather(context.Background(), speaker.Local{
 		Links:     []plan.LinkState{eth0, eth1},

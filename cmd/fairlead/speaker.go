@@ -113,6 +113,7 @@ func (f *speakerFlags) run(ctx context.Context, stderr io.Writer) error {
 			configure(o)
 		}
 		controllers.WithPasswords(o, f.namespace)
+		controllers.WithKept(o, f.class)
 		grace := f.drain + lastWords
 		o.GracefulShutdownTimeout = &grace
 	})
@@ -140,7 +141,6 @@ func (f *speakerFlags) announcing(m manager.Manager, log *slog.Logger) *controll
 		Log:           log,
 		Registry:      metrics.Registry,
 		Namespace:     f.namespace,
-		Class:         f.class,
 		Node:          f.node,
 		Options:       f.options,
 		KernelAnswers: func(links []string) []string { return link.KernelAnswers(os.DirFS("/proc/sys"), links) },
