@@ -178,6 +178,22 @@ func stripNamespace(in any) (any, error) {
 	return n, nil
 }
 
+// stripStatusOf returns what keeps of a status object of the node, of which there may be thousands, its name and what it says.
+func stripStatusOf(node string) toolscache.TransformFunc {
+	own := map[string]string{v1beta1.LabelNode: node}
+	return func(in any) (any, error) {
+		o, ok := in.(client.Object)
+		if !ok || o.GetLabels()[v1beta1.LabelNode] != node {
+			return in, nil
+		}
+		o.SetManagedFields(nil)
+		o.SetOwnerReferences(nil)
+		o.SetAnnotations(nil)
+		o.SetLabels(own)
+		return o, nil
+	}
+}
+
 // ours says whether a Service is a load balancer of the class that this installation serves; "" stands for Services
 // that name no class.
 func ours(s *corev1.Service, class string) bool {

@@ -8,6 +8,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/fairlead-lb/fairlead/api/metallb/v1beta1"
 )
 
 // full is an object's metadata with every field that an API server sets.
@@ -36,6 +38,13 @@ func TestStrip(t *testing.T) {
 	slice := full(annotations)
 	slice.ManagedFields, slice.Annotations, slice.OwnerReferences = nil, nil, nil
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: "huazi"}
+
+	ofNode := full(annotations)
+	ofNode.Labels = map[string]string{v1beta1.LabelNode: "n1", v1beta1.LabelServiceName: "huazi", v1beta1.LabelServiceNamespace: "default"}
+	ofNodeKept := ofNode
+	ofNodeKept.Labels = map[string]string{v1beta1.LabelNode: "n1"}
+	ofNodeKept.ManagedFields, ofNodeKept.OwnerReferences, ofNodeKept.Annotations = nil, nil, nil
+	says := v1beta1.ServiceL2StatusStatus{Node: "n1", ServiceName: "huazi", ServiceNamespace: "default", Interfaces: []v1beta1.InterfaceInfo{{Name: "eth0"}}}
 
 	status := corev1.ServiceStatus{
 		LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "172.25.254.50"}}},
@@ -95,6 +104,14 @@ func TestStrip(t *testing.T) {
 					NodeInfo:   corev1.NodeSystemInfo{BootID: "b"},
 				},
 			},
+		},
+		"a status of the node's": {stripStatusOf("n1"),
+			&v1beta1.ServiceL2Status{ObjectMeta: *ofNode.DeepCopy(), Status: says},
+			&v1beta1.ServiceL2Status{ObjectMeta: ofNodeKept, Status: says},
+		},
+		"a status of another node": {stripStatusOf("n2"),
+			&v1beta1.ServiceL2Status{ObjectMeta: ofNode, Status: says},
+			&v1beta1.ServiceL2Status{ObjectMeta: ofNode, Status: says},
 		},
 		"Namespace": {stripNamespace,
 			&corev1.Namespace{ObjectMeta: *meta.DeepCopy(), Spec: corev1.NamespaceSpec{Finalizers: []corev1.FinalizerName{"kubernetes"}}, Status: corev1.NamespaceStatus{Phase: "Active"}},

@@ -57,7 +57,9 @@ type BGPStatuses struct {
 // Configure adds to a manager's options what is watched: this node's objects.
 func (b *BGPStatuses) Configure(o *manager.Options) {
 	own := labels.SelectorFromSet(labels.Set{v1beta1.LabelNode: b.Node})
-	o.Cache.ByObject[&v1beta1.ServiceBGPStatus{}] = cache.ByObject{Namespaces: map[string]cache.Config{b.Namespace: {LabelSelector: own}}}
+	o.Cache.ByObject[&v1beta1.ServiceBGPStatus{}] = cache.ByObject{
+		Namespaces: map[string]cache.Config{b.Namespace: {LabelSelector: own}}, Transform: stripStatusOf(b.Node),
+	}
 }
 
 // SetUp registers the writer with the manager.

@@ -54,7 +54,9 @@ type ServiceL2Statuses struct {
 // Configure adds to a manager's options what is watched: this node's objects.
 func (s *ServiceL2Statuses) Configure(o *manager.Options) {
 	own := labels.SelectorFromSet(labels.Set{v1beta1.LabelNode: s.Node})
-	o.Cache.ByObject[&v1beta1.ServiceL2Status{}] = cache.ByObject{Namespaces: map[string]cache.Config{s.Namespace: {LabelSelector: own}}}
+	o.Cache.ByObject[&v1beta1.ServiceL2Status{}] = cache.ByObject{
+		Namespaces: map[string]cache.Config{s.Namespace: {LabelSelector: own}}, Transform: stripStatusOf(s.Node),
+	}
 }
 
 // SetUp registers the writer with the manager.
@@ -101,6 +103,10 @@ func (s *ServiceL2Statuses) write(ctx context.Context) (tired bool, err error) {
 	if err := listAll(ctx, s.client, s.Namespace, &list); err != nil {
 		return false, err
 	}
+	wanted := make(map[string]bool, len(want)) // by name
+	for key := range want {
+		wanted[s.name(key)] = true
+	}
 	var steps []func() error
 	have := map[string]*v1beta1.ServiceL2Status{}
 	for i := range list.Items {
@@ -108,8 +114,7 @@ func (s *ServiceL2Statuses) write(ctx context.Context) (tired bool, err error) {
 		if o.Labels[v1beta1.LabelNode] != s.Node {
 			continue // another speaker's, whatever the cache holds
 		}
-		key := allocator.Key{Namespace: o.Labels[v1beta1.LabelServiceNamespace], Name: o.Labels[v1beta1.LabelServiceName]}
-		if _, ok := want[key]; ok && o.Name == s.name(key) {
+		if wanted[o.Name] {
 			have[o.Name] = o
 			continue
 		}
