@@ -313,7 +313,7 @@ func sendRow(c conn, row []job, errs []error) {
 		case err != nil:
 			errs[owners[i]] = err
 		case !j.probe:
-			j.entry.gratuitous.Inc()
+			j.entry.gratuitous.Add(1)
 		}
 	})
 }

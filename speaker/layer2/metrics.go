@@ -3,25 +3,37 @@
 package layer2
 
 import (
+	"maps"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics counts frames. The series of an address live as long as it is announced on some link. Its methods are called
-// by the goroutine of Run; the counters that it hands out may be used by all.
+// metrics counts frames. The series of an address live as long as it is announced on some link. Its methods but Describe and
+// Collect are called by the goroutine of Run; the counters that it hands out may be used by all.
 type metrics struct {
-	requests, responses, gratuitous *prometheus.CounterVec // by ip
-	conflicts                       *prometheus.CounterVec // by ip and host
-	ignored                         *prometheus.CounterVec // by family and reason
-	byAddress                       map[netip.Addr]*counters
+	conflicts *prometheus.CounterVec // by ip and host
+	ignored   *prometheus.CounterVec // by family and reason
+	shown     []shown
+
+	mu        sync.Mutex // for who writes, and for readers of other goroutines
+	byAddress map[netip.Addr]*counters
 }
 
-// counters are the metrics of one address, on all links.
+// counters are the metrics of one address, on all links. There are thousands: a prometheus.Counter for each is ten times as
+// large.
 type counters struct {
-	requests, responses, gratuitous prometheus.Counter
+	requests, responses, gratuitous atomic.Uint64
 	users                           int // how many target sets hold the address; owned by the goroutine of Run
+}
+
+// shown is one metric of every address.
+type shown struct {
+	*prometheus.Desc
+	value func(*counters) *atomic.Uint64
 }
 
 // The values of the label host: whose frames with an address of ours were heard.
@@ -30,22 +42,49 @@ const (
 	hostForeign = "foreign"
 )
 
-// newMetrics registers the metrics, whose first three names are MetalLB's, unless r is nil.
+// newMetrics registers the metrics, unless r is nil. The names of those by address are MetalLB's.
 func newMetrics(r prometheus.Registerer) *metrics {
-	counter := func(namespace, name, help string, labels ...string) *prometheus.CounterVec {
-		return promauto.With(r).NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Subsystem: "layer2", Name: name, Help: help,
-		}, labels)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return promauto.With(r).NewCounterVec(prometheus.CounterOpts{Namespace: "fairlead", Subsystem: "layer2", Name: name, Help: help}, labels)
 	}
-	return &metrics{
-		requests:   counter("metallb", "requests_received", "ARP and neighbor discovery requests received for an announced address", "ip"),
-		responses:  counter("metallb", "responses_sent", "ARP and neighbor discovery answers sent for an announced address", "ip"),
-		gratuitous: counter("metallb", "gratuitous_sent", "Gratuitous ARP and unsolicited neighbor advertisement frames sent for an announced address", "ip"),
-		conflicts: counter("fairlead", "conflicts_total",
+	byAddress := func(name, help string, value func(*counters) *atomic.Uint64) shown {
+		return shown{prometheus.NewDesc(prometheus.BuildFQName("metallb", "layer2", name), help, []string{"ip"}, nil), value}
+	}
+	m := &metrics{
+		conflicts: counter("conflicts_total",
 			"Frames by which another host said that it has an announced address, by whether it is another speaker or a foreign host", "ip", "host"),
-		ignored: counter("fairlead", "frames_ignored_total",
+		ignored: counter("frames_ignored_total",
 			"ARP and neighbor discovery frames that passed the kernel filter and were not answered, by reason", "family", "reason"),
+		shown: []shown{
+			byAddress("requests_received", "ARP and neighbor discovery requests received for an announced address", func(c *counters) *atomic.Uint64 { return &c.requests }),
+			byAddress("responses_sent", "ARP and neighbor discovery answers sent for an announced address", func(c *counters) *atomic.Uint64 { return &c.responses }),
+			byAddress("gratuitous_sent", "Gratuitous ARP and unsolicited neighbor advertisement frames sent for an announced address", func(c *counters) *atomic.Uint64 { return &c.gratuitous }),
+		},
 		byAddress: map[netip.Addr]*counters{},
+	}
+	if r != nil {
+		r.MustRegister(m)
+	}
+	return m
+}
+
+// Describe implements prometheus.Collector, for the metrics by address.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, x := range m.shown {
+		out <- x.Desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	m.mu.Lock()
+	now := maps.Clone(m.byAddress)
+	m.mu.Unlock()
+	for a, c := range now {
+		ip := a.String()
+		for _, x := range m.shown {
+			out <- prometheus.MustNewConstMetric(x.Desc, prometheus.CounterValue, float64(x.value(c).Load()), ip)
+		}
 	}
 }
 
@@ -62,13 +101,10 @@ func (m *metrics) ignoredBy(f family) map[reason]prometheus.Counter {
 func (m *metrics) acquire(a netip.Addr) *counters {
 	c, ok := m.byAddress[a]
 	if !ok {
-		ip := a.String()
-		c = &counters{
-			requests:   m.requests.WithLabelValues(ip),
-			responses:  m.responses.WithLabelValues(ip),
-			gratuitous: m.gratuitous.WithLabelValues(ip),
-		}
+		c = &counters{}
+		m.mu.Lock()
 		m.byAddress[a] = c
+		m.mu.Unlock()
 	}
 	c.users++
 	return c
@@ -83,11 +119,10 @@ func (m *metrics) release(a netip.Addr) {
 	if c.users--; c.users > 0 {
 		return
 	}
+	m.mu.Lock()
 	delete(m.byAddress, a)
+	m.mu.Unlock()
 	ip := a.String()
-	m.requests.DeleteLabelValues(ip)
-	m.responses.DeleteLabelValues(ip)
-	m.gratuitous.DeleteLabelValues(ip)
 	m.conflicts.DeleteLabelValues(ip, hostSpeaker)
 	m.conflicts.DeleteLabelValues(ip, hostForeign)
 }

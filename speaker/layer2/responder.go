@@ -95,7 +95,7 @@ func (r *responder) handle(batch []received) {
 			continue
 		}
 		e := ours[d.target]
-		e.requests.Inc()
+		e.requests.Add(1)
 		e.asked.Store(now)
 		answers, answered = append(answers, d.reply), append(answered, e)
 	}
@@ -108,7 +108,7 @@ func (r *responder) handle(batch []received) {
 			r.log.Debug("answer not sent", "address", answered[i].Address, "interface", r.link.Name, "error", err)
 			return
 		}
-		answered[i].responses.Inc()
+		answered[i].responses.Add(1)
 	})
 }
 
