@@ -74,16 +74,23 @@ func check(x plan.Session) error {
 	return nil
 }
 
-// byPeer sorts routes out by session. A prefix that stands twice for a session, or a route of no session, is an error.
+// byPeer sorts routes out by session. Those of one that stand together are shared with routes. A prefix that stands twice for
+// a session, or a route of no session, is an error.
 func byPeer(routes []plan.Route, sessions map[string]plan.Session) (map[string][]plan.Route, error) {
 	out := make(map[string][]plan.Route, len(sessions))
 	stray := map[string]int{}
-	for _, r := range routes {
-		if _, ok := sessions[r.Peer]; !ok {
-			stray[r.Peer]++
-			continue
+	for begin, end := 0, 0; begin < len(routes); begin = end {
+		peer := routes[begin].Peer
+		for end < len(routes) && routes[end].Peer == peer {
+			end++
 		}
-		out[r.Peer] = append(out[r.Peer], r)
+		if _, ok := sessions[peer]; !ok {
+			stray[peer] += end - begin
+		} else if before := out[peer]; before == nil {
+			out[peer] = routes[begin:end:end]
+		} else {
+			out[peer] = append(before, routes[begin:end]...)
+		}
 	}
 	var errs []error
 	for _, peer := range slices.Sorted(maps.Keys(stray)) {

@@ -42,7 +42,7 @@ type Config struct {
 // Want is everything that is wanted of a Speaker.
 type Want struct {
 	Sessions []plan.Session
-	Routes   []plan.Route // each for one of the sessions
+	Routes   []plan.Route // each for one of the sessions; it is kept, and not changed by anybody from Apply on
 	// Drain marks all routes for graceful shutdown (RFC 8326): the well-known community, and local preference 0 to
 	// neighbors of the own AS.
 	Drain bool
@@ -120,7 +120,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 // waits for Run; it returns early if ctx ends (what was begun goes on), or with ErrStopped.
 func (s *Speaker) Apply(ctx context.Context, want Want) error {
 	done := make(chan error, 1)
-	want.Sessions, want.Routes = slices.Clone(want.Sessions), slices.Clone(want.Routes)
+	want.Sessions = slices.Clone(want.Sessions)
 	select {
 	case s.requests <- request{ctx, want, done}:
 	case <-ctx.Done():

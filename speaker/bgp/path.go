@@ -34,7 +34,7 @@ type attrs struct {
 
 // attributes builds paths. It keeps the attributes that it built last, since most routes of a session have the same.
 type attributes struct {
-	last  attrs
+	last  *attrs // never changed
 	built []*anypb.Any
 }
 
@@ -44,11 +44,13 @@ func (b *attributes) path(e entry) (*api.Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.built == nil || b.last != e.attrs {
-		if b.built, err = pack(e.attrs.common()); err != nil {
+	if b.last == nil || *b.last != e.attrs {
+		built, err := pack(e.attrs.common())
+		if err != nil {
 			return nil, err
 		}
-		b.last = e.attrs
+		last := e.attrs
+		b.last, b.built = &last, built
 	}
 	f := familyOf(e.prefix.Addr())
 	hop, err := pack([]proto.Message{nextHop(f, e.hop, nlri)})

@@ -29,19 +29,19 @@ type rib struct {
 	routes []plan.Route
 	drain  bool
 	hops   hops
-	asn    uint32 // of this end, for the link bandwidth
-	have   map[netip.Prefix]entry
+	asn    uint32                  // of this end, for the link bandwidth
+	have   map[netip.Prefix]*attrs // most of a session's routes have the same
 	paths  attributes
 	v4, v6 int // number of routes by family
 }
 
-// entry is one path, as it is or should be in the table. Equal entries need nothing.
+// entry is one path, as it is or should be in the table.
 type entry struct {
 	prefix netip.Prefix
 	attrs
 }
 
-func newRIB(t table) *rib { return &rib{table: t, have: map[netip.Prefix]entry{}} }
+func newRIB(t table) *rib { return &rib{table: t, have: map[netip.Prefix]*attrs{}} }
 
 // wants makes routes what is announced.
 func (r *rib) wants(ctx context.Context, routes []plan.Route, drain bool) error {
@@ -105,7 +105,7 @@ func (r *rib) sync(ctx context.Context) error {
 			continue
 		}
 		wanted[e.prefix] = struct{}{}
-		if r.have[e.prefix] == e {
+		if have := r.have[e.prefix]; have != nil && *have == e.attrs {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -115,11 +115,11 @@ func (r *rib) sync(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("announcing %s to %s: %w", e.prefix, x.Peer, err))
 		}
 	}
-	for prefix, e := range r.have {
+	for prefix, a := range r.have {
 		if _, ok := wanted[prefix]; ok {
 			continue
 		}
-		if err := r.drop(e); err != nil {
+		if err := r.drop(entry{prefix, *a}); err != nil {
 			errs = append(errs, fmt.Errorf("withdrawing %s: %w", prefix, err))
 		}
 	}
@@ -134,7 +134,7 @@ func (r *rib) put(e entry) error {
 	if err := r.table.add(p); err != nil {
 		return err
 	}
-	r.have[e.prefix] = e
+	r.have[e.prefix] = r.paths.last
 	return nil
 }
 
