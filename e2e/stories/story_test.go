@@ -27,8 +27,9 @@ type story struct {
 	ctx context.Context
 }
 
-// begin starts a story. At its end every Service of the namespace default but the API server's own, every pool and
-// every advertisement is deleted, and nobody announces anything any more.
+// begin starts a story, with a controller and speakers that are ready, whatever became of those of the story before. At its
+// end every Service of the namespace default but the API server's own, every pool and every advertisement is deleted, and
+// nobody announces anything any more.
 func begin(t *testing.T) *story {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
@@ -37,6 +38,15 @@ func begin(t *testing.T) *story {
 		defer cancel()
 		s.cleanUp()
 	})
+	if !lab.controller.Running() {
+		s.restartController()
+	}
+	for node, p := range lab.speakers {
+		if !p.Running() {
+			s.restartSpeaker(node)
+		}
+	}
+	s.must(lab.WaitReady(s.ctx, lab.controller))
 	return s
 }
 

@@ -96,10 +96,13 @@ func (s *story) replaceController(args ...string) {
 	lab.controller = p
 }
 
-// stopController stops the controller once it is ready: it may just have been started, and until it is ready its end need not
-// be orderly.
+// stopController stops the controller, if it runs, once it is ready: it may just have been started, and until it is ready its end
+// need not be orderly.
 func (s *story) stopController() {
 	s.Helper()
+	if !lab.controller.Running() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s.must(lab.WaitReady(ctx, lab.controller))
