@@ -11,11 +11,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 	"github.com/fairlead-lb/fairlead/e2e/documents"
@@ -217,6 +220,88 @@ func TestTheWebhooksAnswer(t *testing.T) {
 	u.kubectl("delete", "bgppeers.v1beta2.metallb.io", "-n", namespace, "old")
 }
 
+// TestOnlyConfigurationWaitsForTheController: while there is none, Services and Nodes are changed and traffic goes on; of the
+// configuration nothing is stored that nobody has checked, but for deletions.
+func TestOnlyConfigurationWaitsForTheController(t *testing.T) {
+	u := as(t)
+	u.apply(`{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: spare, namespace: metallb-system}, spec: {addresses: [192.0.2.0/28]}}`)
+	u.kubectl("scale", "-n", namespace, "deploy/fairlead-controller", "--replicas=0")
+	u.eventually("", "get", "pods", "-n", namespace, "-l", "app.kubernetes.io/component=controller", "-o", "name")
+
+	u.kubectl("create", "service", "loadbalancer", "later", "--tcp=80")
+	u.kubectl("annotate", "service", "web", "example.com/seen=yes")
+	u.kubectl("label", "node", lab.Node(0).Name, "example.com/seen=yes")
+	u.kubectl("create", "namespace", "later")
+	u.kubectl("delete", "namespace", "later")
+	u.page("172.25.254.50")
+	if said := u.refused(`{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: more, namespace: metallb-system}, spec: {addresses: [192.0.2.16/28]}}`); !strings.Contains(said, "configuration.fairlead.io") {
+		t.Errorf("refused with %s", said)
+	}
+	u.kubectl("delete", "ipaddresspool", "-n", namespace, "spare")
+
+	u.kubectl("scale", "-n", namespace, "deploy/fairlead-controller", "--replicas=2")
+	u.kubectl("rollout", "status", "-n", namespace, "deploy/fairlead-controller", "--timeout=90s")
+	u.eventually("172.25.254.51", "get", "svc", "later", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+	u.kubectl("delete", "service", "later")
+}
+
+// TestWhatHangsIsStartedAnew: a speaker and a controller that do nothing any more fail their liveness probes, the kubelet starts
+// them again, and the address is answered for all the same.
+func TestWhatHangsIsStartedAnew(t *testing.T) {
+	u := as(t)
+	const restarts = "jsonpath={.items[*].status.containerStatuses[0].restartCount}"
+	seen := map[string]bool{}
+	for _, p := range u.processes(0) {
+		role := strings.Split(p.cmdline, "\x00")[1]
+		u.must(unix.Kill(p.pid, unix.SIGSTOP))
+		seen[role] = true
+	}
+	if !seen["controller"] || !seen["speaker"] {
+		t.Fatalf("on %s there are only %v", lab.Node(0).Name, seen)
+	}
+	began := time.Now()
+	for role := range seen {
+		u.must(cluster.Eventually(u.ctx, patience, func() error {
+			if got := u.kubectl("get", "pods", "-n", namespace, "-l", "app.kubernetes.io/component="+role, "--field-selector", "spec.nodeName="+lab.Node(0).Name, "-o", restarts); got != "1" {
+				return fmt.Errorf("the %s was restarted %s times", role, got)
+			}
+			return nil
+		}))
+	}
+	t.Logf("started anew after %s", time.Since(began).Round(time.Second))
+	u.kubectl("rollout", "status", "-n", namespace, "deploy/fairlead-controller", "--timeout=90s")
+	u.kubectl("rollout", "status", "-n", namespace, "ds/fairlead-speaker", "--timeout=90s")
+	u.page("172.25.254.50")
+}
+
+// process is a container's of Fairlead on a node.
+type process struct {
+	pid     int
+	cmdline string // the words, each with a zero byte behind it
+}
+
+// processes are those of Fairlead's containers on a node.
+func (u *user) processes(node int) (out []process) {
+	u.Helper()
+	tasks, err := lab.Ctr(u.ctx, node, "tasks", "ls")
+	u.must(err)
+	for line := range strings.Lines(tasks) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		pid, err := strconv.Atoi(fields[1])
+		if err != nil {
+			continue // the heading
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", fields[1], "cmdline"))
+		if err == nil && strings.HasPrefix(string(cmdline), "/fairlead\x00") {
+			out = append(out, process{pid, string(cmdline)})
+		}
+	}
+	return out
+}
+
 // TestNoMoreRightsThanNeeded: what the design's table says, in the containers that run.
 func TestNoMoreRightsThanNeeded(t *testing.T) {
 	u := as(t)
@@ -225,33 +310,27 @@ func TestNoMoreRightsThanNeeded(t *testing.T) {
 		none   = "0000000000000000"
 	)
 	for i := range lab.Nodes() {
-		tasks, err := lab.Ctr(u.ctx, i, "tasks", "ls")
-		u.must(err)
-		seen := 0
-		for line := range strings.Lines(tasks) {
-			fields := strings.Fields(line)
-			if len(fields) < 2 {
-				continue
-			}
-			cmdline, err := os.ReadFile(filepath.Join("/proc", fields[1], "cmdline"))
-			if err != nil || !strings.HasPrefix(string(cmdline), "/fairlead\x00") {
-				continue
-			}
-			seen++
-			status, err := os.ReadFile(filepath.Join("/proc", fields[1], "status"))
+		all := u.processes(i)
+		for _, p := range all {
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
 			u.must(err)
 			uid, capabilities := "0", netRaw
-			if strings.Contains(string(cmdline), "controller") {
+			if strings.Contains(p.cmdline, "controller") {
 				uid, capabilities = "65534", none
 			}
 			for _, want := range []string{"Uid:\t" + uid + "\t", "CapEff:\t" + capabilities, "CapPrm:\t" + capabilities, "CapBnd:\t" + capabilities, "NoNewPrivs:\t1", "Seccomp:\t2"} {
 				if !strings.Contains(string(status), want) {
-					t.Errorf("%q has not %q:\n%s", cmdline, want, status)
+					t.Errorf("%q has not %q:\n%s", p.cmdline, want, status)
 				}
 			}
+			mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", p.pid))
+			u.must(err)
+			if !regexp.MustCompile(`(?m)^\d+ \d+ \S+ / / ro[, ]`).Match(mounts) {
+				t.Errorf("%q may write to its root:\n%s", p.cmdline, mounts)
+			}
 		}
-		if seen < 2 {
-			t.Errorf("%s runs %d containers of Fairlead, want a speaker and a controller", lab.Node(i).Name, seen)
+		if len(all) < 2 {
+			t.Errorf("%s runs %d containers of Fairlead, want a speaker and a controller", lab.Node(i).Name, len(all))
 		}
 	}
 }
@@ -302,14 +381,53 @@ func TestAControllerThatDiesIsReplaced(t *testing.T) {
 	u.kubectl("delete", "service", "second")
 }
 
-// TestUpgradeAndRollbackKeepEveryAddress, and traffic goes on.
+// TestUpgradeAndRollbackKeepEveryAddress, and traffic goes on: from an earlier version of the chart and of the image to this one,
+// with other values, and back. The definitions follow the version.
 func TestUpgradeAndRollbackKeepEveryAddress(t *testing.T) {
 	u := as(t)
+	const (
+		columns = "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}"
+		earlier = "Auto Assign Addresses"
+		now     = "Auto Assign Avoid Buggy IPs Addresses"
+	)
+	u.helm("upgrade", "fairlead", u.earlierChart(), "--wait", "--timeout", "2m", "--set", "image.tag=earlier")
+	u.eventually(earlier, "get", "crd", "ipaddresspools.metallb.io", "-o", columns)
+	u.page("172.25.254.50")
+
 	probe := lab.Outside().Probe("http://172.25.254.50/", 20*time.Millisecond, 2*time.Second)
 	u.helm("upgrade", "fairlead", u.chart(), "--wait", "--timeout", "2m", "--set", "speaker.logLevel=debug,controller.logFormat=json,networkpolicies.enabled=true")
-	u.helm("rollback", "fairlead", "1", "--wait", "--timeout", "2m")
+	u.eventually(now, "get", "crd", "ipaddresspools.metallb.io", "-o", columns)
+	u.eventually("ghcr.io/fairlead-lb/fairlead:e2e", "get", "ds", "-n", namespace, "fairlead-speaker", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	u.helm("rollback", "fairlead", "--wait", "--timeout", "2m")
 	u.unbroken(probe.Stop(), 4) // two nodes, twice
+	u.eventually(earlier, "get", "crd", "ipaddresspools.metallb.io", "-o", columns)
 	u.eventually("172.25.254.50", "get", "svc", "web", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+}
+
+// earlierChart is the chart as an earlier version may have had it, with fewer columns of pools; its image is on the nodes.
+func (u *user) earlierChart() string {
+	u.Helper()
+	root, err := kubebin.ModuleRoot()
+	u.must(err)
+	dir := filepath.Join(u.TempDir(), "fairlead")
+	u.must(os.CopyFS(dir, os.DirFS(filepath.Join(root, "charts", "fairlead"))))
+	for name, edit := range map[string][2]string{
+		"Chart.yaml": {"version: 0.0.0\n", "version: 0.0.0-earlier\n"},
+		"files/crd/metallb.io_ipaddresspools.yaml": {"    - jsonPath: .spec.avoidBuggyIPs\n      name: Avoid Buggy IPs\n      type: boolean\n", ""},
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		u.must(err)
+		edited := strings.Replace(string(text), edit[0], edit[1], 1)
+		if edited == string(text) {
+			u.Fatalf("%s has no %q", name, edit[0])
+		}
+		u.must(os.WriteFile(filepath.Join(dir, name), []byte(edited), 0o600))
+	}
+	for i := range lab.Nodes() {
+		_, err := lab.Ctr(u.ctx, i, "images", "tag", "ghcr.io/fairlead-lb/fairlead:e2e", "ghcr.io/fairlead-lb/fairlead:earlier")
+		u.must(err)
+	}
+	return dir
 }
 
 // TestEveryValue: an upgrade with nearly everything that the chart can do. The configuration of the values is there when it is
