@@ -75,7 +75,7 @@ func (b *Binaries) recipes() []recipe {
 		recipe{Ctr, containerd, "cmd/ctr", "under 1 minute"})
 }
 
-// pinnedIn is the folder of the module whose go.mod pins another one's version, from e2e/kube.
+// pinnedIn is the folder of the module whose go.mod pins another one's version, from e2e/kube or a folder beside it.
 func pinnedIn(module string) string {
 	switch module {
 	case helm:
@@ -91,7 +91,7 @@ func pinnedIn(module string) string {
 type Binaries struct {
 	Version string // of Kubernetes, such as v1.36.3
 	Dir     string // cache folder of this version
-	Module  string // folder of the module that pins the versions, e2e/kube
+	Module  string // folder of the module that pins Kubernetes and etcd, such as e2e/kube
 	Assets  string // value of KUBEBUILDER_ASSETS, or empty
 
 	Kubelets bool // what a cluster with kubelets needs is meant too
@@ -101,13 +101,18 @@ type Binaries struct {
 }
 
 // Find works out where the binaries are or would be: the versions from the modules that pin them, the cache from
-// FAIRLEAD_CACHE or the user's cache folder. It neither builds nor creates anything.
+// FAIRLEAD_CACHE or the user's cache folder. Kubernetes is that of e2e/kube or, where the environment has
+// FAIRLEAD_KUBERNETES=oldest, of e2e/kube-oldest. It neither builds nor creates anything.
 func Find() (*Binaries, error) {
 	root, err := ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
-	b := &Binaries{Module: filepath.Join(root, "e2e", "kube"), Assets: os.Getenv("KUBEBUILDER_ASSETS"), pinned: map[string]string{}, built: builtFrom}
+	module := "kube"
+	if which := os.Getenv("FAIRLEAD_KUBERNETES"); which != "" {
+		module += "-" + which
+	}
+	b := &Binaries{Module: filepath.Join(root, "e2e", module), Assets: os.Getenv("KUBEBUILDER_ASSETS"), pinned: map[string]string{}, built: builtFrom}
 	for _, module := range []string{kubernetes, etcd, helm, containerd} {
 		if b.pinned[module], err = fieldAfter(filepath.Join(b.Module, pinnedIn(module), "go.mod"), module); err != nil {
 			return nil, err

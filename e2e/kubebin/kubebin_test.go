@@ -24,6 +24,7 @@ func write(t *testing.T, path string, mode os.FileMode, content string) {
 func TestFindReadsThePinnedVersion(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("FAIRLEAD_CACHE", cache)
+	t.Setenv("FAIRLEAD_KUBERNETES", "")
 	b, err := Find()
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +39,28 @@ func TestFindReadsThePinnedVersion(t *testing.T) {
 		if !strings.HasPrefix(b.pinned[module], "v") {
 			t.Errorf("%s is pinned to %q", module, b.pinned[module])
 		}
+	}
+}
+
+// TestTheOldestKubernetesHasItsOwnPlace beside the newest.
+func TestTheOldestKubernetesHasItsOwnPlace(t *testing.T) {
+	t.Setenv("FAIRLEAD_CACHE", t.TempDir())
+	t.Setenv("FAIRLEAD_KUBERNETES", "")
+	newest, err := Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FAIRLEAD_KUBERNETES", "oldest")
+	oldest, err := Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if oldest.Dir == newest.Dir || oldest.Version >= newest.Version || oldest.pinned[helm] != newest.pinned[helm] {
+		t.Errorf("the oldest is %s in %s, the newest %s in %s", oldest.Version, oldest.Dir, newest.Version, newest.Dir)
+	}
+	t.Setenv("FAIRLEAD_KUBERNETES", "older")
+	if _, err := Find(); err == nil {
+		t.Error("found a Kubernetes that nothing pins")
 	}
 }
 

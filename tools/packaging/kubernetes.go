@@ -14,7 +14,7 @@ import (
 )
 
 // Supported are the versions of Kubernetes that Fairlead is for, one of each minor, the newest first to last.
-func Supported() []string { return []string{"v1.33.12", "v1.34.8", "v1.35.6", "v1.36.3"} }
+func Supported() []string { return []string{"v1.33.13", "v1.34.8", "v1.35.6", "v1.36.3"} }
 
 // A Fact is something that the API of some of the versions has, taken from their OpenAPI: a definition that an object which is
 // installed or used is made of, or a resource that is served.

@@ -267,16 +267,18 @@ func group(folder string) string {
 	}
 }
 
-// TestSupportedVersions: the newest is the one that the tests run, one of each minor, and the documents say so.
+// TestSupportedVersions: the newest is the one that the tests run, the oldest that of make test-oldest, one of each minor, and the
+// documents say so.
 func TestSupportedVersions(t *testing.T) {
-	pinned, err := os.ReadFile(filepath.Join(root, "e2e", "kube", "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := Supported()
-	newest := s[len(s)-1]
-	if !bytes.Contains(pinned, []byte("k8s.io/kubernetes "+newest+"\n")) {
-		t.Errorf("e2e/kube does not pin %s: change Supported() and make %s anew", newest, facts)
+	for module, version := range map[string]string{"kube": s[len(s)-1], "kube-oldest": s[0]} {
+		pinned, err := os.ReadFile(filepath.Join(root, "e2e", module, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(pinned, []byte("k8s.io/kubernetes "+version+"\n")) {
+			t.Errorf("e2e/%s does not pin %s: change Supported() and make %s anew", module, version, facts)
+		}
 	}
 	minors := map[string]bool{}
 	for _, v := range s {
@@ -290,7 +292,7 @@ func TestSupportedVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	minor := func(v string) string { return strings.TrimPrefix(v[:strings.LastIndex(v, ".")], "v") }
-	if want := "| Kubernetes | " + minor(s[0]) + " to " + minor(newest) + " "; !bytes.Contains(page, []byte(want)) {
+	if want := "| Kubernetes | " + minor(s[0]) + " to " + minor(s[len(s)-1]) + " "; !bytes.Contains(page, []byte(want)) {
 		t.Errorf("docs/installation.md does not say %q", want)
 	}
 }
