@@ -15,8 +15,8 @@ help: ## List the targets
 # grpcnotrace: gRPC, which GoBGP brings, then runs no templates. Nor does what is ours (internal/deptest): the linker would keep all methods.
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
-manifests chart image: ## Write dist/: one file to kubectl apply; the Helm chart; the image for two architectures
-	go run -C tools/packaging . -version $(VERSION) -out $(CURDIR)/dist $@
+manifests chart image push: ## Write dist/: one file to kubectl apply, Helm chart, image for two architectures; or push it as IMAGE
+	go run -C tools/packaging . -version $(VERSION) -image "$(IMAGE)" -out $(CURDIR)/dist $@
 setup: ## Install missing Debian packages, build missing Kubernetes binaries (about 10 minutes the first time)
 	@go build -o bin/lab ./e2e/cmd/lab && bin/lab binaries
 e2e-artifacts: setup ## Build what the cluster with kubelets runs, kubelet and containerd too (6 minutes more the first time)

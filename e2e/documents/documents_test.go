@@ -97,6 +97,9 @@ func TestMakeHasTheTargets(t *testing.T) {
 			continue
 		}
 		for _, target := range strings.Fields(c.Text)[1:] {
+			if strings.Contains(target, "=") {
+				continue // a variable
+			}
 			if !regexp.MustCompile(`(?m)^[a-z0-9 -]*\b` + regexp.QuoteMeta(target) + `\b[a-z0-9 -]*:`).Match(makefile) {
 				t.Errorf("%s: %s: there is no target %s", c.Document, c.Text, target)
 			}

@@ -62,7 +62,7 @@ func TestChartAndKustomizeAreOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := objects{}
 			for _, folder := range c.folders {
-				manifests, err := kustomized(root, "dev", folder)
+				manifests, err := kustomized(root, repository+":dev", folder)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -120,7 +120,7 @@ func installed(t *testing.T) map[string]objects {
 	t.Helper()
 	out := map[string]objects{"the chart": render(t, nil), "the chart with everything": render(t, values(t, everything))}
 	for _, folder := range []string{"default", "ipvs"} {
-		text, err := kustomized(root, "dev", folder)
+		text, err := kustomized(root, repository+":dev", folder)
 		if err != nil {
 			t.Fatal(err)
 		}

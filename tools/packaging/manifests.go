@@ -12,16 +12,16 @@ import (
 // repository is where releases are found; config/ names it with the tag dev.
 const repository = "ghcr.io/fairlead-lb/fairlead"
 
-// Manifests renders config/default of the repository, with images of that version.
-func Manifests(root, version string) ([]byte, error) { return kustomized(root, version, "default") }
+// Manifests renders config/default of the repository, with that image.
+func Manifests(root, image string) ([]byte, error) { return kustomized(root, image, "default") }
 
 // kustomized renders one folder of config.
-func kustomized(root, version, folder string) ([]byte, error) {
+func kustomized(root, image, folder string) ([]byte, error) {
 	dir := filepath.Join(root, "config", folder)
 	m, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		return nil, fmt.Errorf("rendering %s: %w", dir, err)
 	}
 	out, err := m.AsYaml()
-	return bytes.ReplaceAll(out, []byte(repository+":dev"), []byte(repository+":"+version)), err
+	return bytes.ReplaceAll(out, []byte(repository+":dev"), []byte(image)), err
 }
