@@ -11,7 +11,7 @@ NODES_IN_VM := CGO_ENABLED=0 go test -exec '$(ROOT) $(CURDIR)/bin/lab machine --
 
 .PHONY: $(shell sed -n 's/:.*## .*//p' $(MAKEFILE_LIST))
 help: ## List the targets
-	@sed -n 's/^\([a-z0-9 -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 31
+	@sed -n 's/^\([a-z0-9 -]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 36
 # grpcnotrace: gRPC, which GoBGP brings, then runs no templates. Nor does what is ours (internal/deptest): the linker would keep all methods.
 build: ## Build bin/fairlead, static
 	CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairlead ./cmd/fairlead
