@@ -671,3 +671,16 @@ func TestKustomization(t *testing.T) {
 	u.types("kubectl delete -k config/ipvs")
 	u.page("172.25.254.50")
 }
+
+// TestNodesPullTheImage from a registry. It comes last: a kubelet that has pulled an image asks a registry again when the same
+// one, which was on the node before, is wanted under another name.
+func TestNodesPullTheImage(t *testing.T) {
+	u := as(t)
+	u.serveRegistry()
+	const image = "=" + registry + "/fairlead:v1"
+	u.kubectl("set", "image", "-n", namespace, "ds/fairlead-speaker", "speaker"+image)
+	u.kubectl("set", "image", "-n", namespace, "deploy/fairlead-controller", "controller"+image)
+	u.kubectl("rollout", "status", "-n", namespace, "ds/fairlead-speaker", "--timeout=90s")
+	u.kubectl("rollout", "status", "-n", namespace, "deploy/fairlead-controller", "--timeout=90s")
+	u.page("172.25.254.50")
+}
