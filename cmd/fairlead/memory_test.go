@@ -38,14 +38,15 @@ func TestTheProgramRunsOnWithoutItsPages(t *testing.T) {
 	}
 }
 
-// TestMemoryIsGivenBackAfterBusyTimes: when the start is over, though what follows may be busy, and after each busy time.
+// TestMemoryIsGivenBackAfterBusyTimes: when the start is over, though what follows may be busy, and after each busy time; at
+// rest the program's pages alone.
 func TestMemoryIsGivenBackAfterBusyTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		at := func() time.Duration { return time.Since(began) }
 		busy := map[int64]time.Duration{0: 3 * time.Second, 5: 2 * time.Second, 6: 4 * time.Second} // by window
 		var used time.Duration
-		var released []time.Duration
+		var released, unmapped []time.Duration
 		s := &shrinker{
 			ready: func(*http.Request) error {
 				if at() < 3*window {
@@ -63,14 +64,18 @@ func TestMemoryIsGivenBackAfterBusyTimes(t *testing.T) {
 				return used + at()/100
 			},
 			release: func() { released = append(released, at()) },
+			unmap:   func() { unmapped = append(unmapped, at()) },
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*window+time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*window+time.Second)
 		defer cancel()
 		if err := s.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if want := []time.Duration{3 * window, 4 * window, 8 * window}; !slices.Equal(released, want) {
 			t.Errorf("given back at %v, want %v", released, want)
+		}
+		if want := []time.Duration{5 * window, 9 * window, 10 * window}; !slices.Equal(unmapped, want) {
+			t.Errorf("the program's pages alone at %v, want %v", unmapped, want)
 		}
 	})
 }
