@@ -96,7 +96,7 @@ func (b *BGPStatuses) tell(verdicts []plan.BGPVerdict, speakers int) string {
 	why := ""
 	if n := len(want) * max(speakers, 1); n > b.Limit {
 		why = fmt.Sprintf("there are no ServiceBGPStatus objects: about %d would be needed on all nodes, and --bgp-status-limit is %d", n, b.Limit)
-		clear(want)
+		want = map[allocator.Key][]string{} // a map that was large once stays so
 	}
 	b.mu.Lock()
 	turned := b.off != (why != "")
