@@ -79,7 +79,9 @@ func Parse(text string) ([]Range, error) {
 
 // Merge returns the ports of all ranges in as few as possible, sorted by protocol and port. The list is sorted in place.
 func Merge(list []Range) []Range {
-	slices.SortFunc(list, func(a, b Range) int { return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First)) })
+	slices.SortFunc(list, func(a, b Range) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First))
+	})
 	var out []Range
 	for _, r := range list {
 		if i := len(out) - 1; i >= 0 && out[i].Protocol == r.Protocol && int(r.First) <= int(out[i].Last)+1 {

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/internal/rawudp"
 )
 
 // mac is an Ethernet hardware address.
@@ -238,7 +240,7 @@ func (s *sockets) sendBack(d datagram, hopLimit int) error {
 		return errors.New("the echo port is not open")
 	}
 	control := ipv6.ControlMessage{Src: d.destination.AsSlice(), IfIndex: d.index, HopLimit: hopLimit}
-	return s.envelope.send(fd, d.payload, control.Marshal(), newRawAddress(netip.AddrPortFrom(d.source, portEcho), d.index))
+	return s.envelope.Send(fd, d.payload, control.Marshal(), rawudp.NewAddress(netip.AddrPortFrom(d.source, portEcho), d.index))
 }
 
 // readEcho takes what a packet socket has.

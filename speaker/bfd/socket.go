@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/internal/rawudp"
 )
 
 const (
@@ -137,7 +139,7 @@ func bind(fd int, six bool, port uint16) error {
 // destination is where a session's packets go, ready for the kernel.
 type destination struct {
 	sender
-	address rawAddress
+	address rawudp.Address
 	control []byte // the local address and the interface, if the session names them
 }
 
@@ -145,7 +147,7 @@ type destination struct {
 func newDestination(p Path, index int) destination {
 	d := destination{
 		sender:  sender{p.Peer.Is6(), p.VRF},
-		address: newRawAddress(netip.AddrPortFrom(p.Peer, p.port()), index),
+		address: rawudp.NewAddress(netip.AddrPortFrom(p.Peer, p.port()), index),
 	}
 	if p.Local.IsValid() || index != 0 {
 		d.control = packetInfo(d.six, p.Local, index)
@@ -173,17 +175,17 @@ func packetInfo(six bool, source netip.Addr, index int) []byte {
 type inbox struct {
 	payload  [maxDatagram]byte
 	control  [128]byte
-	envelope envelope
+	envelope rawudp.Envelope
 }
 
 // read reads one datagram from a listener's socket; unix.EAGAIN says that there is none.
 func (b *inbox) read(fd int, l listener) (datagram, error) {
-	n, c, err := b.envelope.receive(fd, b.payload[:], b.control[:])
+	n, c, err := b.envelope.Receive(fd, b.payload[:], b.control[:])
 	if err != nil {
 		return datagram{}, err
 	}
-	d := datagram{port: l.port, vrf: l.vrf, source: b.envelope.address.address(), payload: b.payload[:n], ttl: -1}
-	if b.envelope.header.Flags&unix.MSG_CTRUNC == 0 {
+	d := datagram{port: l.port, vrf: l.vrf, source: b.envelope.Source().Addr(), payload: b.payload[:n], ttl: -1}
+	if !b.envelope.ControlCut() {
 		d.readControl(b.control[:c])
 	}
 	return d, nil

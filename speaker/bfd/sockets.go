@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/internal/rawudp"
 )
 
 // sockets holds the sockets that the sessions share. It is owned by the goroutine of Run.
@@ -15,7 +17,7 @@ type sockets struct {
 	listening map[int]listener // the same by descriptor
 	senders   map[sender]int
 	echoes    map[int]*echoSocket // by descriptor
-	envelope  envelope
+	envelope  rawudp.Envelope
 }
 
 func newSockets() (*sockets, error) {
@@ -121,5 +123,5 @@ func (s *sockets) send(to destination, b []byte) error {
 	if !ok {
 		return os.ErrClosed
 	}
-	return s.envelope.send(fd, b, to.control, to.address)
+	return s.envelope.Send(fd, b, to.control, to.address)
 }

@@ -145,13 +145,14 @@ func (c *packetConn) WriteBatch(frames [][]byte) (int, error) {
 	return sent, nil
 }
 
-// transfer makes one of the two system calls when the socket is ready for it, and returns how many messages it took.
+// transfer makes one of the two system calls when the socket is ready for it, and returns how many messages it took. The
+// call is a raw one since it never blocks: see internal/rawudp.
 func transfer(when func(func(fd uintptr) bool) error, call uintptr, heads []messageHeader) (int, error) {
 	var n uintptr
 	var errno unix.Errno
 	err := when(func(fd uintptr) bool {
 		for {
-			n, _, errno = unix.Syscall6(call, fd, uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_DONTWAIT, 0, 0)
+			n, _, errno = unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_DONTWAIT, 0, 0)
 			if errno != unix.EINTR {
 				return errno != unix.EAGAIN
 			}

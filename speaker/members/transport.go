@@ -1,6 +1,9 @@
+//go:build linux
+
 package members
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,9 +11,13 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-lb/fairlead/internal/rawudp"
 )
 
 const (
@@ -28,6 +35,7 @@ type transport struct {
 	log     *slog.Logger
 	at      netip.AddrPort
 	udp     *net.UDPConn
+	raw     syscall.RawConn // of udp
 	tcp     *net.TCPListener
 	packets chan *memberlist.Packet
 	streams chan net.Conn
@@ -46,9 +54,13 @@ func newTransport(at netip.AddrPort, log *slog.Logger) (*transport, error) {
 		_ = tcp.Close()
 		return nil, fmt.Errorf("listening on UDP: %w", err)
 	}
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, tcp.Close(), udp.Close())
+	}
 	_ = udp.SetReadBuffer(socketBuffer) // as much as there is
 	t := &transport{
-		log: log, at: at, udp: udp, tcp: tcp,
+		log: log, at: at, udp: udp, raw: raw, tcp: tcp,
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), closed: make(chan struct{}),
 	}
 	t.reading.Go(t.receive)
@@ -64,10 +76,15 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 // WriteTo sends a packet, and returns when it was sent.
 func (t *transport) WriteTo(b []byte, to string) (time.Time, error) {
 	address, err := netip.ParseAddrPort(to)
-	if err == nil {
-		_, err = t.udp.WriteToUDPAddrPort(b, address)
+	if err != nil {
+		return time.Time{}, err
 	}
-	return time.Now(), err
+	var envelope rawudp.Envelope
+	over := t.raw.Write(func(fd uintptr) bool {
+		err = envelope.Send(int(fd), b, nil, rawudp.NewAddress(address, 0))
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return time.Now(), cmp.Or(over, err)
 }
 
 // WriteToAddress is WriteTo: the address says it all.
@@ -101,9 +118,10 @@ func (t *transport) Shutdown() error {
 
 // receive hands on packets, each in no more memory than it needs: the library may keep it.
 func (t *transport) receive() {
+	var envelope rawudp.Envelope
 	b := make([]byte, packetSize)
 	for {
-		n, from, err := t.udp.ReadFromUDPAddrPort(b)
+		n, err := t.read(&envelope, b)
 		now := time.Now()
 		switch {
 		case err != nil && t.over("receiving a packet", err):
@@ -112,11 +130,20 @@ func (t *transport) receive() {
 			continue
 		}
 		select {
-		case t.packets <- &memberlist.Packet{Buf: slices.Clone(b[:n]), From: net.UDPAddrFromAddrPort(from), Timestamp: now}:
+		case t.packets <- &memberlist.Packet{Buf: slices.Clone(b[:n]), From: net.UDPAddrFromAddrPort(envelope.Source()), Timestamp: now}:
 		case <-t.closed:
 			return
 		}
 	}
+}
+
+// read waits for a packet.
+func (t *transport) read(envelope *rawudp.Envelope, into []byte) (n int, err error) {
+	over := t.raw.Read(func(fd uintptr) bool {
+		n, _, err = envelope.Receive(int(fd), into, nil)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return n, cmp.Or(over, err)
 }
 
 // accept hands on connections.
