@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -47,7 +48,7 @@ func TestBadConfigurationIsRefusedAtOnce(t *testing.T) {
 }
 
 // serveWebhooks runs the controller with webhooks until the story ends. The controller is no pod here, so its Service has
-// an EndpointSlice and no selector.
+// an EndpointSlice and no selector; API servers before Kubernetes 1.34 look for Endpoints.
 func (s *story) serveWebhooks() {
 	s.Helper()
 	var service corev1.Service
@@ -62,18 +63,21 @@ func (s *story) serveWebhooks() {
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{lab.ControlPlane().IPv4.String()}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &tcp}},
 	}
+	endpoints := &unstructured.Unstructured{}
+	s.must(yaml.Unmarshal(fmt.Appendf(nil, "{apiVersion: v1, kind: Endpoints, metadata: {namespace: %s, name: %s}, subsets: [{addresses: [{ip: %s}], ports: [{name: %s, port: %d}]}]}",
+		service.Namespace, service.Name, lab.ControlPlane().IPv4, name, port), &endpoints.Object))
 	var webhooks admissionregistrationv1.ValidatingWebhookConfiguration
 	s.read("webhook.yaml", &webhooks)
 	secret := corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: service.Namespace, Name: "fairlead-webhook-cert"}}
 
 	s.replaceController("--webhooks=on")
 	s.Cleanup(func() {
-		for _, o := range []client.Object{&webhooks, &slice, &service, &secret} {
+		for _, o := range []client.Object{&webhooks, &slice, endpoints, &service, &secret} {
 			s.must(client.IgnoreNotFound(lab.Client().Delete(context.Background(), o)))
 		}
 		s.replaceController()
 	})
-	for _, o := range []client.Object{&service, &slice, &webhooks} {
+	for _, o := range []client.Object{&service, &slice, endpoints, &webhooks} {
 		s.must(lab.Client().Create(s.ctx, o))
 	}
 	s.must(lab.WaitReady(s.ctx, lab.controller))
