@@ -21,9 +21,11 @@ import (
 const (
 	// AnnotationNodePorts asks for ports of NodePortRanges, by the names of the Service's ports: "http=33333,https=33443".
 	// "auto" instead of a number is any port; alone it is that for every port of the Service. One that has a single port need
-	// not name it.
+	// not name it. "ranges" beside that, or alone, asks for all ports that the annotation portrange.Annotation lists: each
+	// reaches the same port of the pods.
 	AnnotationNodePorts = "fairlead.io/node-ports"
-	// AnnotationNodePortsAssigned is written by the controller: the ports that the Service has, in the same form.
+	// AnnotationNodePortsAssigned is written by the controller: the ports that the Service has, in the same form, and ranges as
+	// portrange.Annotation has them.
 	AnnotationNodePortsAssigned = "fairlead.io/node-ports-assigned"
 	// AnnotationNodePortsOrphanedSince is written by the controller: since when the Service has kept a port that no
 	// NodePortRange gives it any more.
@@ -46,14 +48,19 @@ const (
 // anyPort is what a Service asks for that leaves the number to us.
 const anyPort = "auto"
 
-// NodePort is a port of nodes for a port of a Service. It is comparable.
+// NodePort is a port of nodes for a port of a Service, or a range of ports of nodes that reach the same ports of its pods. It is
+// comparable.
 type NodePort struct {
-	Name string // of the Service's port; "" where that has none
-	Port uint16 // 0: any
+	Name  string          // of the Service's port; "" where that has none
+	Port  uint16          // 0: any
+	Range portrange.Range // instead of these, where it is not the zero value
 }
 
 // String returns the port as the annotations have it.
 func (n NodePort) String() string {
+	if n.isRange() {
+		return n.Range.String()
+	}
 	text := anyPort
 	if n.Port > 0 {
 		text = strconv.Itoa(int(n.Port))
@@ -77,6 +84,17 @@ func NodePortsText(list []NodePort) string {
 func ParseNodePorts(text string) (out []NodePort, err error) {
 	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
+		if strings.Contains(part, "/") {
+			r, err := portrange.Parse(part)
+			if err != nil {
+				return nil, err
+			}
+			if slices.ContainsFunc(out, func(o NodePort) bool { return o.Range.Overlaps(r[0]) }) {
+				return nil, fmt.Errorf("it has %s twice", r[0])
+			}
+			out = append(out, NodePort{Range: r[0]})
+			continue
+		}
 		name, number, named := strings.Cut(part, "=")
 		if !named {
 			name, number = "", part
@@ -89,7 +107,7 @@ func ParseNodePorts(text string) (out []NodePort, err error) {
 			}
 			n.Port = span.First
 		}
-		if slices.ContainsFunc(out, func(o NodePort) bool { return o.Name == n.Name }) {
+		if slices.ContainsFunc(out, func(o NodePort) bool { return o.Name == n.Name && !o.isRange() }) {
 			return nil, fmt.Errorf("it asks twice for a port for %q", n.Name)
 		}
 		out = append(out, n)
@@ -148,7 +166,7 @@ func NodePortServiceOf(s *corev1.Service, namespaceLabels labels.Set) NodePortSe
 		}
 		return out
 	case asks:
-		out.ask(text)
+		out.ask(text, s.Annotations[portrange.Annotation])
 	}
 	out.Held = heldNodePorts(s)
 	out.OrphanedSince, _ = time.Parse(time.RFC3339Nano, s.Annotations[AnnotationNodePortsOrphanedSince])
@@ -180,8 +198,23 @@ func NodePortsSince(s *corev1.Service) time.Time {
 	return s.CreationTimestamp.Time
 }
 
-// ask reads what the Service asks for.
-func (out *NodePortService) ask(text string) {
+// ask reads what the Service asks for, given its ranges of ports.
+func (out *NodePortService) ask(text, ranges string) {
+	text, wanted := cutRanges(text)
+	out.askPorts(text, wanted)
+	if wanted && out.Invalid == "" {
+		out.askRanges(ranges)
+	}
+	if out.Invalid != "" {
+		out.Asked = nil
+	}
+}
+
+// askPorts reads what the Service asks for but ranges; beside these, that may be nothing.
+func (out *NodePortService) askPorts(text string, beside bool) {
+	if text == "" && beside {
+		return
+	}
 	list, err := ParseNodePorts(text)
 	if err != nil {
 		out.Invalid = fmt.Sprintf("%s: %v", AnnotationNodePorts, err)
@@ -194,15 +227,18 @@ func (out *NodePortService) ask(text string) {
 		return
 	}
 	for _, n := range list {
+		if n.isRange() {
+			out.Invalid = fmt.Sprintf("%s: ranges such as %s belong into the annotation %s; here, ask for them by %q", AnnotationNodePorts, n, portrange.Annotation, allRanges)
+			return
+		}
 		if n.Name == "" && len(out.Ports) == 1 {
 			n.Name = out.Ports[0].Name
 		}
 		if _, ok := out.Port(n.Name); !ok {
 			out.Invalid = fmt.Sprintf("%s: the Service has no port with the name %q", AnnotationNodePorts, n.Name)
 			if n.Name == "" {
-				out.Invalid = fmt.Sprintf("%s: say which of the Service's ports %q is for, as in %s", AnnotationNodePorts, n, NodePort{out.nameOfFirst(), n.Port})
+				out.Invalid = fmt.Sprintf("%s: say which of the Service's ports %q is for, as in %s", AnnotationNodePorts, n, NodePort{Name: out.nameOfFirst(), Port: n.Port})
 			}
-			out.Asked = nil
 			return
 		}
 		out.Asked = append(out.Asked, n)
@@ -287,7 +323,8 @@ func (p protocolPort) String() string { return portrange.Port(p.Protocol, p.port
 // portHolder is who has a port.
 type portHolder struct {
 	*NodePortService
-	given bool // by the API server
+	given  bool // by the API server
+	ranged bool // as one of a range
 }
 
 // portSpan is one of the lists of ports of a range.
@@ -314,7 +351,7 @@ func (st *nodePorts) keep() [][]NodePort {
 	})
 	for _, i := range order {
 		for _, r := range st.Services[i].Given {
-			st.holders[protocolPort{r.Protocol, r.First}] = portHolder{&st.Services[i], true}
+			st.holders[protocolPort{r.Protocol, r.First}] = portHolder{NodePortService: &st.Services[i], given: true}
 		}
 	}
 	kept := make([][]NodePort, len(st.Services))
@@ -322,18 +359,14 @@ func (st *nodePorts) keep() [][]NodePort {
 		for _, i := range order {
 			s := &st.Services[i]
 			for _, n := range s.Held {
-				if n.Port == 0 {
+				if n.Name == "" && len(s.Ports) == 1 && !n.isRange() {
+					n.Name = s.Ports[0].Name
+				}
+				r, ok := s.Opens(n)
+				if _, taken := st.taken(r); !ok || taken || st.admits(s, r) == graced || graced && !st.graced(s) {
 					continue
 				}
-				p, ok := s.Port(n.Name)
-				if !ok && n.Name == "" && len(s.Ports) == 1 {
-					p, ok, n.Name = s.Ports[0], true, s.Ports[0].Name
-				}
-				key := protocolPort{p.Protocol, n.Port}
-				if _, taken := st.holders[key]; !ok || taken || st.admits(s, key) == graced || graced && !st.graced(s) {
-					continue
-				}
-				st.holders[key] = portHolder{s, false}
+				st.take(s, n)
 				kept[i] = append(kept[i], n)
 			}
 		}
@@ -341,10 +374,23 @@ func (st *nodePorts) keep() [][]NodePort {
 	return kept
 }
 
-// admits says whether a range has the port and is for the Service.
-func (st *nodePorts) admits(s *NodePortService, key protocolPort) bool {
-	r, ok := st.Policy.NodePortRangeOf(key.Protocol, key.port)
-	return ok && r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels)
+// admits says whether NodePortRanges that are for the Service have all of these ports.
+func (st *nodePorts) admits(s *NodePortService, ports portrange.Range) bool {
+	return len(st.outside(s, ports)) == 0
+}
+
+// outside returns those of the ports that no NodePortRange has that is for the Service.
+func (st *nodePorts) outside(s *NodePortService, ports portrange.Range) []portrange.Range {
+	rest := []portrange.Range{ports}
+	for i := range st.Policy.NodePortRanges {
+		r := &st.Policy.NodePortRanges[i]
+		for _, has := range r.Ports {
+			if has.Overlaps(ports) && r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels) {
+				rest = portrange.Without(rest, has)
+			}
+		}
+	}
+	return rest
 }
 
 // portRequest is one port that a Service asks for and has not.
@@ -361,34 +407,42 @@ func (st *nodePorts) give(kept [][]NodePort) (got [][]NodePort, refused [][]verd
 	for i := range st.Services {
 		s := &st.Services[i]
 		for k, n := range s.Asked {
-			has := portOf(kept[i], n.Name)
-			got[i] = append(got[i], NodePort{n.Name, has})
-			if has == 0 || n.Port != 0 && n.Port != has {
+			has := NodePort{Name: n.Name, Port: portOf(kept[i], n.Name)}
+			if n.isRange() {
+				has = NodePort{}
+				if slices.Contains(kept[i], n) {
+					has = n
+				}
+			}
+			got[i] = append(got[i], has)
+			if !has.fulfils(n) {
 				requests = append(requests, portRequest{i, k, n})
 			}
 		}
 	}
 	slices.SortFunc(requests, func(x, y portRequest) int {
 		a, b := &st.Services[x.service], &st.Services[y.service]
-		return cmp.Or(openness(x.Port)-openness(y.Port), a.Created.Compare(b.Created), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), x.asked-y.asked)
+		return cmp.Or(openness(x.NodePort)-openness(y.NodePort), a.Created.Compare(b.Created), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), x.asked-y.asked)
 	})
 	for _, r := range requests {
 		s := &st.Services[r.service]
-		port, why := st.request(s, r.NodePort)
-		if port == 0 {
+		n, why := st.request(s, r.NodePort)
+		if n == (NodePort{}) {
 			refused[r.service] = append(refused[r.service], why)
 			continue
 		}
-		p, _ := s.Port(r.Name)
-		st.holders[protocolPort{p.Protocol, port}] = portHolder{s, false}
-		got[r.service][r.asked].Port = port
+		st.take(s, n)
+		got[r.service][r.asked] = n
+	}
+	for i := range got {
+		got[i] = settleRanges(st.Services[i].Asked, got[i], kept[i])
 	}
 	return got, refused
 }
 
 // openness orders requests: those for a number come before those that any port will do for.
-func openness(port uint16) int {
-	if port == 0 {
+func openness(n NodePort) int {
+	if n.Port == 0 && !n.isRange() {
 		return 1
 	}
 	return 0
@@ -396,48 +450,59 @@ func openness(port uint16) int {
 
 // portOf returns the port of that name in the list, or 0.
 func portOf(list []NodePort, name string) uint16 {
-	i := slices.IndexFunc(list, func(n NodePort) bool { return n.Name == name })
+	i := slices.IndexFunc(list, func(n NodePort) bool { return n.Name == name && !n.isRange() })
 	if i < 0 {
 		return 0
 	}
 	return list[i].Port
 }
 
-// request looks for one port that a Service asks for; without one it says why there is none.
-func (st *nodePorts) request(s *NodePortService, n NodePort) (uint16, verdict.Verdict) {
-	p, _ := s.Port(n.Name)
+// request looks for what a Service asks for, one port or one range; where it returns the zero value, it says why.
+func (st *nodePorts) request(s *NodePortService, n NodePort) (NodePort, verdict.Verdict) {
 	switch {
 	case s.Deleting:
-		return 0, no(verdict.Deleting, "the Service is being deleted and gets no new port")
+		return NodePort{}, no(verdict.Deleting, "the Service is being deleted and gets no new port")
+	case n.isRange():
+		return st.requestRange(s, n)
 	case n.Port == 0:
-		return st.anyFree(s, p.Protocol)
+		return st.anyFree(s, n.Name)
 	}
-	key := protocolPort{p.Protocol, n.Port}
+	p, _ := s.Port(n.Name)
+	if why := st.refusal(s, protocolPort{p.Protocol, n.Port}); why.Reason != "" {
+		return NodePort{}, why
+	}
+	return n, verdict.Verdict{}
+}
+
+// refusal says why a Service cannot have a port; the zero value: it can.
+func (st *nodePorts) refusal(s *NodePortService, key protocolPort) verdict.Verdict {
 	r, ok := st.Policy.NodePortRangeOf(key.Protocol, key.port)
 	holder, taken := st.holders[key]
 	switch own := st.Policy.ServiceNodePorts; {
 	case taken && holder.NodePortService == s:
-		return 0, no(verdict.NodePortTaken, "the Service has %s already, for another one of its ports", key)
+		return no(verdict.NodePortTaken, "the Service has %s already, for another one of its ports", key)
 	case taken && holder.given:
-		return 0, no(verdict.NodePortTaken, "%s is a nodePort of Service %s", key, holder.Key)
+		return no(verdict.NodePortTaken, "%s is a nodePort of Service %s", key, holder.Key)
 	case taken:
-		return 0, no(verdict.NodePortTaken, "%s belongs to Service %s", key, holder.Key)
+		return no(verdict.NodePortTaken, "%s belongs to Service %s", key, holder.Key)
 	case !ok && own.First <= key.port && key.port <= own.Last:
-		return 0, no(verdict.NodePortOutside, "%s is the API server's to give, which has %s: ask for it by spec.ports[].nodePort", key, own.Span())
+		return no(verdict.NodePortOutside, "%s is the API server's to give, which has %s: ask for it by spec.ports[].nodePort", key, own.Span())
 	case !ok && policy.ReservedFor(key.port) != "":
-		return 0, no(verdict.NodePortOutside, "%s usually belongs to %s, and no NodePortRange has it by spec.allowReserved", key, policy.ReservedFor(key.port))
+		return no(verdict.NodePortOutside, "%s usually belongs to %s, and no NodePortRange has it by spec.allowReserved", key, policy.ReservedFor(key.port))
 	case !ok:
-		return 0, no(verdict.NodePortOutside, "%s is in no NodePortRange", key)
-	case !st.admits(s, key):
-		return 0, no(verdict.NodePortNotAllowed, "NodePortRange %q, which has %s, does not admit the Service", r.Name, key)
+		return no(verdict.NodePortOutside, "%s is in no NodePortRange", key)
+	case !r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels):
+		return no(verdict.NodePortNotAllowed, "NodePortRange %q, which has %s, does not admit the Service", r.Name, key)
 	case r.Frozen():
-		return 0, no(verdict.NodePortRangeInvalid, "NodePortRange %q, which has %s, gives nothing new, since it is bad: %s", r.Name, key, r.Problem.Message)
+		return no(verdict.NodePortRangeInvalid, "NodePortRange %q, which has %s, gives nothing new, since it is bad: %s", r.Name, key, r.Problem.Message)
 	}
-	return key.port, verdict.Verdict{}
+	return verdict.Verdict{}
 }
 
 // anyFree looks for a free port: the first one of the first range by name that has one and admits the Service.
-func (st *nodePorts) anyFree(s *NodePortService, protocol corev1.Protocol) (uint16, verdict.Verdict) {
+func (st *nodePorts) anyFree(s *NodePortService, name string) (NodePort, verdict.Verdict) {
+	p, _ := s.Port(name)
+	protocol := p.Protocol
 	var full []string
 	var bad *policy.NodePortRange
 	for i := range st.Policy.NodePortRanges {
@@ -457,7 +522,7 @@ func (st *nodePorts) anyFree(s *NodePortService, protocol corev1.Protocol) (uint
 			for ; st.next[at] < ports.Size(); st.next[at]++ {
 				port := ports.First + uint16(st.next[at])
 				if _, taken := st.holders[protocolPort{protocol, port}]; !taken {
-					return port, verdict.Verdict{}
+					return NodePort{Name: name, Port: port}, verdict.Verdict{}
 				}
 			}
 			full = addOnce(full, r.Name)
@@ -465,11 +530,11 @@ func (st *nodePorts) anyFree(s *NodePortService, protocol corev1.Protocol) (uint
 	}
 	switch {
 	case len(full) == 0 && bad != nil:
-		return 0, no(verdict.NodePortRangeInvalid, "NodePortRange %q gives nothing new, since it is bad: %s", bad.Name, bad.Problem.Message)
+		return NodePort{}, no(verdict.NodePortRangeInvalid, "NodePortRange %q gives nothing new, since it is bad: %s", bad.Name, bad.Problem.Message)
 	case len(full) == 0:
-		return 0, no(verdict.NodePortNotAllowed, "no NodePortRange with %s ports admits the Service", protocol)
+		return NodePort{}, no(verdict.NodePortNotAllowed, "no NodePortRange with %s ports admits the Service", protocol)
 	}
-	return 0, no(verdict.NodePortsExhausted, "no %s port is free in %s", protocol, rangeList(full))
+	return NodePort{}, no(verdict.NodePortsExhausted, "no %s port is free in %s", protocol, rangeList(full))
 }
 
 // rangeList lists NodePortRanges in a sentence.
@@ -493,13 +558,15 @@ func (st *nodePorts) tell(s *NodePortService, got, kept []NodePort, refused []ve
 		}
 		return d
 	}
-	d := NodePortDecision{Ports: slices.DeleteFunc(got, func(n NodePort) bool { return n.Port == 0 }), Complete: len(refused) == 0}
+	d := NodePortDecision{Ports: slices.DeleteFunc(got, func(n NodePort) bool { return n.Port == 0 && !n.isRange() }), Complete: len(refused) == 0}
 	if d.Complete {
 		var from []string
 		for _, n := range d.Ports {
-			p, _ := s.Port(n.Name)
-			if r, ok := st.Policy.NodePortRangeOf(p.Protocol, n.Port); ok {
-				from = addOnce(from, r.Name)
+			ports, _ := s.Opens(n)
+			for i := range st.Policy.NodePortRanges {
+				if r := &st.Policy.NodePortRanges[i]; slices.ContainsFunc(r.Ports, ports.Overlaps) {
+					from = addOnce(from, r.Name)
+				}
 			}
 		}
 		d.Verdict = no(verdict.NodePortsAssigned, saysAssigned+" %s from %s", NodePortsText(d.Ports), rangeList(from))
@@ -531,9 +598,13 @@ func (st *nodePorts) usage(decisions []NodePortDecision) []NodePortUsage {
 	}
 	for i, d := range decisions {
 		for _, n := range d.Ports {
-			p, _ := st.Services[i].Port(n.Name)
-			if r, ok := st.Policy.NodePortRangeOf(p.Protocol, n.Port); ok {
-				out[at[r.Name]].Assigned++
+			ports, _ := st.Services[i].Opens(n)
+			for k := range ranges {
+				for _, has := range ranges[k].Ports {
+					if has.Overlaps(ports) {
+						out[k].Assigned += has.Overlap(ports).Size()
+					}
+				}
 			}
 		}
 	}

@@ -27,9 +27,8 @@ func (st *nodePorts) graced(s *NodePortService) bool {
 func (st *nodePorts) orphaned(s *NodePortService, d NodePortDecision) NodePortDecision {
 	var gone []string
 	for _, n := range d.Ports {
-		p, _ := s.Port(n.Name)
-		if key := (protocolPort{p.Protocol, n.Port}); !st.admits(s, key) {
-			gone = append(gone, key.String())
+		if ports, _ := s.Opens(n); !st.admits(s, ports) {
+			gone = append(gone, ports.String())
 		}
 	}
 	if len(gone) == 0 {

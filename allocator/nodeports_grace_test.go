@@ -42,6 +42,10 @@ func TestNodePortGrace(t *testing.T) {
 			"http=33333: keeps http=33333 until " + until + " although no NodePortRange gives the Service 33333/TCP any more: has http=33333 only: 33335/TCP is in no NodePortRange (NodePortOrphaned)", 4 * time.Minute},
 		{"one of two", []v1alpha1.NodePortRange{other}, portful("a", "asks=http=33333,dns=33334", "has=http=33333,dns=33334"), time.Minute,
 			"http=33333,dns=33334: keeps http=33333,dns=33334 until " + until + " although no NodePortRange gives the Service 33333/TCP any more (NodePortOrphaned)", 4 * time.Minute},
+		{"a part of a range is gone", []v1alpha1.NodePortRange{openPorts("r", "33334-33339")}, portful("a", "asks=ranges", "ranges=33333-33339", "has=33333-33339/TCP"), time.Minute,
+			"33333-33339/TCP: keeps 33333-33339/TCP until " + until + " although no NodePortRange gives the Service 33333-33339/TCP any more (NodePortOrphaned)", 4 * time.Minute},
+		{"a part of a range is gone, when it is over", []v1alpha1.NodePortRange{openPorts("r", "33334-33339")}, portful("a", "asks=ranges", "ranges=33333-33339", "has=33333-33339/TCP"), 5 * time.Minute,
+			": 33333-33339/TCP: 33333/TCP is in no NodePortRange (NodePortOutside)", 0},
 		{"it asks no more", nil, portful("a", "has=http=33333"), time.Minute, ": ", 0},
 		{"being deleted", nil, portful("a", "asks=http=33333", "has=http=33333", "deleting"), time.Hour,
 			"http=33333: keeps http=33333 until " + until + " although no NodePortRange gives the Service 33333/TCP any more (NodePortOrphaned)", 0},
@@ -75,5 +79,21 @@ func TestNodePortGrace(t *testing.T) {
 				t.Errorf("without a time of grace it says %s", d.Message)
 			}
 		})
+	}
+}
+
+// TestGraceGivesWay: of two that show one port, the one that a range admits keeps it, though the other one is older.
+func TestGraceGivesWay(t *testing.T) {
+	services := readPortful([]*corev1.Service{
+		portful("x/old", "asks=http=33333", "has=http=33333", "age=9"), portful("y/new", "asks=http=33333", "has=http=33333"),
+		portful("x/older", "asks=ranges", "ranges=33330-33333/UDP", "has=33330-33333/UDP", "age=9"), portful("y/newer", "asks=dns=33330", "has=dns=33330"),
+	})
+	view := NodePortView{Policy: ranges(t, openPorts("r", "33330-33333", "y")), Services: services, Now: time.Unix(2000, 0), OrphanGrace: time.Minute}
+	var got []string
+	for _, d := range DecideNodePorts(view).Decisions {
+		got = append(got, NodePortsText(d.Ports))
+	}
+	if text := strings.Join(got, " "); text != " http=33333  dns=33330" {
+		t.Errorf("they have %q", text)
 	}
 }

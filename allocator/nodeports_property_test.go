@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -23,13 +24,14 @@ func drawPortful(t *rapid.T) (*policy.Policy, []*corev1.Service) {
 		list = append(list, openPorts(fmt.Sprint("r", i), span.Draw(t, "ports"), rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y"}), 0, 2).Draw(t, "namespaces")...))
 	}
 	port := rapid.Map(rapid.IntRange(33000, 33009), func(n int) string { return fmt.Sprint(n) })
+	several := rapid.SampledFrom([]string{"33000/TCP", "33000-33002/TCP", "33002-33003/TCP", "33004-33009/TCP,33001/UDP", "33000-33003/UDP"})
 	value := func(label string) string {
 		return rapid.OneOf(port, rapid.Just("auto")).Draw(t, label)
 	}
 	var out []*corev1.Service
 	for i := range rapid.IntRange(0, 8).Draw(t, "services") {
 		words := []string{fmt.Sprint("age=", rapid.IntRange(0, 2).Draw(t, "age"))}
-		switch rapid.IntRange(0, 4).Draw(t, "asks") {
+		switch rapid.IntRange(0, 6).Draw(t, "asks") {
 		case 1:
 			words = append(words, "asks=auto")
 		case 2:
@@ -38,9 +40,18 @@ func drawPortful(t *rapid.T) (*policy.Policy, []*corev1.Service) {
 			words = append(words, "asks=http="+value("http")+",dns="+value("dns"))
 		case 4:
 			words = append(words, "asks=nonsense=1")
+		case 5:
+			words = append(words, "asks=ranges", "ranges="+several.Draw(t, "ranges"))
+		case 6:
+			words = append(words, "asks=ranges,http="+value("http"), "ranges="+several.Draw(t, "ranges"))
 		}
-		if rapid.Bool().Draw(t, "has") {
+		switch rapid.IntRange(0, 3).Draw(t, "has") {
+		case 1:
 			words = append(words, "has=http="+port.Draw(t, "held http")+",dns="+port.Draw(t, "held dns"))
+		case 2:
+			words = append(words, "has="+several.Draw(t, "held ranges"))
+		case 3:
+			words = append(words, "has=http="+port.Draw(t, "held http")+","+several.Draw(t, "held ranges"))
 		}
 		if rapid.IntRange(0, 5).Draw(t, "node port") == 0 {
 			words = append(words, "nodePort="+port.Draw(t, "its node port"))
@@ -90,15 +101,35 @@ func naive(p *policy.Policy, services []NodePortService) [][]NodePort {
 	out := make([][]NodePort, len(services))
 	has := func(i int, name string) uint16 {
 		for _, n := range out[i] {
-			if n.Name == name {
+			if n.Name == name && !n.isRange() {
 				return n.Port
 			}
 		}
 		return 0
 	}
 	set := func(i int, name string, port uint16) {
-		out[i] = slices.DeleteFunc(out[i], func(n NodePort) bool { return n.Name == name })
-		out[i] = append(out[i], NodePort{name, port})
+		out[i] = slices.DeleteFunc(out[i], func(n NodePort) bool { return n.Name == name && !n.isRange() })
+		out[i] = append(out[i], NodePort{Name: name, Port: port})
+	}
+	// takeRange takes all ports of a range, if each may be had; one that the Service has in another range may.
+	takeRange := func(i int, n NodePort, mayBeOwn bool) bool {
+		const ofRange = " "
+		var keys []string
+		for port := int(n.Range.First); port <= int(n.Range.Last); port++ {
+			key := fmt.Sprintf("%d/%s", port, n.Range.Protocol)
+			who, taken := owners[key]
+			if taken && !(mayBeOwn && who == owner{i, ofRange}) || !ok(&services[i], n.Range.Protocol, uint16(port)) {
+				return false
+			}
+			if r, _ := p.NodePortRangeOf(n.Range.Protocol, uint16(port)); mayBeOwn && r.Frozen() {
+				return false
+			}
+			keys = append(keys, key)
+		}
+		for _, key := range keys {
+			owners[key] = owner{i, ofRange}
+		}
+		return true
 	}
 	order := make([]int, len(services))
 	for i := range order {
@@ -109,6 +140,12 @@ func naive(p *policy.Policy, services []NodePortService) [][]NodePort {
 	})
 	for _, i := range order {
 		for _, n := range services[i].Held {
+			if n.isRange() {
+				if takeRange(i, n, false) {
+					out[i] = append(out[i], n)
+				}
+				continue
+			}
 			for _, x := range services[i].Ports {
 				key := fmt.Sprintf("%d/%s", n.Port, x.Protocol)
 				if _, taken := owners[key]; x.Name == n.Name && !taken && ok(&services[i], x.Protocol, n.Port) {
@@ -125,6 +162,12 @@ func naive(p *policy.Policy, services []NodePortService) [][]NodePort {
 		for _, i := range order {
 			s := &services[i]
 			for _, n := range s.Asked {
+				if n.isRange() {
+					if !auto && !s.Deleting && !slices.Contains(out[i], n) && takeRange(i, n, true) {
+						out[i] = append(out[i], n)
+					}
+					continue
+				}
 				if s.Deleting || (n.Port == 0) != auto || has(i, n.Name) != 0 && (auto || has(i, n.Name) == n.Port) {
 					continue
 				}
@@ -153,9 +196,20 @@ func naive(p *policy.Policy, services []NodePortService) [][]NodePort {
 			out[i] = nil
 		case s.Invalid == "":
 			var asked []NodePort
+			lacks := false
 			for _, n := range s.Asked {
-				if port := has(i, n.Name); port > 0 {
-					asked = append(asked, NodePort{n.Name, port})
+				switch port := has(i, n.Name); {
+				case n.isRange() && slices.Contains(out[i], n):
+					asked = append(asked, n)
+				case n.isRange():
+					lacks = true
+				case port > 0:
+					asked = append(asked, NodePort{Name: n.Name, Port: port})
+				}
+			}
+			for _, n := range out[i] { // held
+				if lacks && n.isRange() && !slices.ContainsFunc(asked, func(o NodePort) bool { return o.Range.Overlaps(n.Range) }) {
+					asked = append(asked, n)
 				}
 			}
 			out[i] = asked
@@ -191,13 +245,14 @@ func TestNodePortsAreThoseOfTheNaiveModel(t *testing.T) {
 				t.Fatalf("%s asks for %v and has %+v", services[i].Key, services[i].Asked, d)
 			}
 			for _, n := range d.Ports {
-				x, ok := services[i].Port(n.Name)
-				key := protocolPort{x.Protocol, n.Port}.String()
-				if who, twice := used[key]; !ok || twice {
-					t.Fatalf("%s is given to %s, and is %s too", key, services[i].Key, who)
+				ports, ok := services[i].Opens(n)
+				for p := range each(ports) {
+					if who, twice := used[p.String()]; !ok || twice {
+						t.Fatalf("%s is given to %s, and is %s too", p, services[i].Key, who)
+					}
+					used[p.String()] = "that of " + services[i].Key.String()
+					assigned++
 				}
-				used[key] = "that of " + services[i].Key.String()
-				assigned++
 			}
 		}
 		for i, u := range usage {
@@ -236,7 +291,14 @@ func TestNodePortsStay(t *testing.T) {
 					t.Fatalf("%s had %s and has %v", s.Name, before, got)
 				}
 			}
-			if list, err := ParseNodePorts(before); err == nil && len(got) < len(list) {
+			old, _ := ParseNodePorts(before)
+			for _, asked := range NodePortServiceOf(s, nil).Asked {
+				fulfils := func(n NodePort) bool { return n.Name == asked.Name && n.fulfils(asked) }
+				if slices.ContainsFunc(old, fulfils) && !slices.ContainsFunc(got, fulfils) {
+					t.Fatalf("%s had %s and has %v", s.Name, before, got)
+				}
+			}
+			if len(got) < len(old) && s.Annotations[portrange.Annotation] == "" {
 				t.Fatalf("%s had %s and has %v", s.Name, before, got)
 			}
 		}
@@ -270,15 +332,19 @@ func TestNodePortsInTheirGrace(t *testing.T) {
 				t.Fatalf("%s: %+v, and in another order %+v", name, d, shuffled[name])
 			}
 			for _, n := range d.Ports {
-				x, ok := s.Port(n.Name)
-				key := protocolPort{x.Protocol, n.Port}.String()
-				if who, twice := used[key]; !ok || twice {
-					t.Fatalf("%s is given to %s, and is %s too", key, name, who)
+				ports, ok := s.Opens(n)
+				for p := range each(ports) {
+					if who, twice := used[p.String()]; !ok || twice {
+						t.Fatalf("%s is given to %s, and is %s too", p, name, who)
+					}
+					used[p.String()] = "that of " + name
 				}
-				used[key] = "that of " + name
 			}
 			for _, n := range s.Held {
-				if portOf(without[name].Ports, n.Name) == n.Port && portOf(d.Ports, n.Name) != n.Port {
+				if n.isRange() && slices.Contains(without[name].Ports, n) && !slices.Contains(d.Ports, n) {
+					t.Fatalf("%s had %s, and would keep it without a time of grace: %+v", name, n, d)
+				}
+				if !n.isRange() && portOf(without[name].Ports, n.Name) == n.Port && portOf(d.Ports, n.Name) != n.Port {
 					t.Fatalf("%s had %s, and would keep it without a time of grace: %+v", name, n, d)
 				}
 			}

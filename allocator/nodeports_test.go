@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -31,6 +32,9 @@ func TestParseNodePorts(t *testing.T) {
 		"http=33000-33999":           `error: "http=33000-33999" is neither of the form name=33333 nor name=auto`,
 		"http=33333,":                `error: "" is neither of the form name=33333 nor name=auto`,
 		"http=33333,http=33334":      `error: it asks twice for a port for "http"`,
+		"33000-33099/udp, 33333":     "33000-33099/UDP,33333",
+		"33000-33099/UDP,33099/UDP":  `error: it has 33099/UDP twice`,
+		"33000-32999/UDP":            `error: "33000-32999/UDP" ends before it starts`,
 	} {
 		list, err := ParseNodePorts(text)
 		got := NodePortsText(list)
@@ -45,6 +49,7 @@ func TestParseNodePorts(t *testing.T) {
 
 func FuzzParseNodePorts(f *testing.F) {
 	f.Add("http=33333,https=auto")
+	f.Add("http=33333,33000-33099/UDP")
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := ParseNodePorts(text)
 		if err != nil {
@@ -71,7 +76,7 @@ func ranges(t testing.TB, list ...v1alpha1.NodePortRange) *policy.Policy {
 }
 
 // portful is a Service of namespace x with the ports http (TCP) and dns (UDP), as the words say: "asks=...", "has=...", "forges=...",
-// "nodePort=...", "health=...", "age=...", "assigned=...", "uid=...", "deleting", "headless", "external", "single".
+// "ranges=...", "nodePort=...", "health=...", "age=...", "assigned=...", "uid=...", "deleting", "headless", "external", "single".
 func portful(name string, words ...string) *corev1.Service {
 	namespace, name, ok := strings.Cut(name, "/")
 	if !ok {
@@ -86,6 +91,8 @@ func portful(name string, words ...string) *corev1.Service {
 		switch key {
 		case "asks":
 			s.Annotations[AnnotationNodePorts] = value
+		case "ranges":
+			s.Annotations[portrange.Annotation] = value
 		case "has":
 			shows(s, value)
 		case "forges":
@@ -215,6 +222,55 @@ func TestDecideNodePorts(t *testing.T) {
 		{"without a cluster IP", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=auto", "headless"), portful("b", "asks=auto", "has=http=33333", "external"), portful("c", "headless")}, []string{
 			`: fairlead.io/node-ports: a Service of type ExternalName or without a cluster IP has no ports of nodes (InvalidRequest)`,
 			`: fairlead.io/node-ports: a Service of type ExternalName or without a cluster IP has no ports of nodes (InvalidRequest)`, ``}},
+		{"ranges", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33099/UDP,33000")}, []string{
+			`33000-33099/UDP,33000/TCP: assigned 33000-33099/UDP,33000/TCP from NodePortRange "r" (NodePortsAssigned)`}},
+		{"ranges beside ports", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=auto, ranges", "ranges=33000-33099/UDP"), portful("b", "asks=ranges,http=33100", "ranges=33000-33099")}, []string{
+			`http=33101,dns=33100,33000-33099/UDP: assigned http=33101,dns=33100,33000-33099/UDP from NodePortRange "r" (NodePortsAssigned)`,
+			`http=33100,33000-33099/TCP: assigned http=33100,33000-33099/TCP from NodePortRange "r" (NodePortsAssigned)`}},
+		{"a range from two NodePortRanges", []v1alpha1.NodePortRange{openPorts("r", "33000-33099"), openPorts("s", "33100-33199")}, services{portful("a", "asks=ranges", "ranges=33050-33149")}, []string{
+			`33050-33149/TCP: assigned 33050-33149/TCP from NodePortRanges "r", "s" (NodePortsAssigned)`}},
+		{"of two ranges with a port in common, the older", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33050"), portful("b", "asks=ranges", "ranges=33050-33099", "age=1")}, []string{
+			`: 33000-33050/TCP: 33050/TCP belongs to Service x/b (NodePortTaken)`,
+			`33050-33099/TCP: assigned 33050-33099/TCP from NodePortRange "r" (NodePortsAssigned)`}},
+		{"whoever has a range keeps it", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33050", "has=33000-33050/TCP"), portful("b", "asks=ranges,http=33001", "ranges=33050/UDP,33051", "age=1")}, []string{
+			`33000-33050/TCP: assigned 33000-33050/TCP from NodePortRange "r" (NodePortsAssigned)`,
+			`33050/UDP,33051/TCP: has 33050/UDP,33051/TCP only: 33001/TCP belongs to Service x/a (NodePortTaken)`}},
+		{"a range in which somebody has a port", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33050,33060-33070"), portful("b", "asks=http=33050", "has=http=33050"), portful("c", "nodePort=33065")}, []string{
+			`: 33000-33050/TCP: 33050/TCP belongs to Service x/b; 33060-33070/TCP: 33065/TCP is a nodePort of Service x/c (NodePortTaken)`,
+			`http=33050: assigned http=33050 from NodePortRange "r" (NodePortsAssigned)`, ``}},
+		{"a range beside its own port", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=http=33050,ranges", "ranges=33000-33050")}, []string{
+			`http=33050: has http=33050 only: 33000-33050/TCP: the Service has 33050/TCP already, for another one of its ports (NodePortTaken)`}},
+		{"a range that grows", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33199", "has=33000-33099/TCP")}, []string{
+			`33000-33199/TCP: assigned 33000-33199/TCP from NodePortRange "r" (NodePortsAssigned)`}},
+		{"a range that is to grow and cannot: it keeps what it has", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33199", "has=33000-33099/TCP"), portful("b", "asks=http=33150", "age=1")}, []string{
+			`33000-33099/TCP: has 33000-33099/TCP only: 33000-33199/TCP: 33150/TCP belongs to Service x/b (NodePortTaken)`,
+			`http=33150: assigned http=33150 from NodePortRange "r" (NodePortsAssigned)`}},
+		{"a range that shrinks: the rest is free in the next pass", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33009", "has=33000-33099/TCP"), portful("b", "asks=http=33050")}, []string{
+			`33000-33009/TCP: assigned 33000-33009/TCP from NodePortRange "r" (NodePortsAssigned)`,
+			`: 33050/TCP belongs to Service x/a (NodePortTaken)`}},
+		{"a range that is asked for no more", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=http=33333", "ranges=33000-33009", "has=33000-33009/TCP"), portful("b", "has=33010-33019/TCP")}, []string{
+			`http=33333: assigned http=33333 from NodePortRange "r" (NodePortsAssigned)`, ``}},
+		{"a range that reaches outside", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=32700-33099"), portful("b", "asks=ranges", "ranges=33990-34000/UDP"), portful("c", "asks=ranges", "ranges=10200-10300")}, []string{
+			`: 32700-33099/TCP: 32700/TCP is the API server's to give, which has 30000-32767: ask for it by spec.ports[].nodePort (NodePortOutside)`,
+			`: 33990-34000/UDP: 34000/UDP is in no NodePortRange (NodePortOutside)`,
+			`: 10200-10300/TCP: 10200/TCP is in no NodePortRange (NodePortOutside)`}},
+		{"a range with what a cluster needs", []v1alpha1.NodePortRange{openPorts("r", "10000-10247 10260-10300")}, services{portful("a", "asks=ranges", "ranges=10200-10300")}, []string{
+			`: 10200-10300/TCP: 10248/TCP usually belongs to the kubelet, kube-proxy and the control plane, and no NodePortRange has it by spec.allowReserved (NodePortOutside)`}},
+		{"a range of another namespace's", []v1alpha1.NodePortRange{openPorts("r", "33000-33099"), openPorts("s", "33100-33199", "y")}, services{portful("a", "asks=ranges", "ranges=33050-33149")}, []string{
+			`: 33050-33149/TCP: NodePortRange "s", which has 33100/TCP, does not admit the Service (NodePortNotAllowed)`}},
+		{"a range of a bad one", []v1alpha1.NodePortRange{bad}, services{portful("a", "asks=ranges", "ranges=33110-33119", "has=33110-33119/TCP"), portful("b", "asks=ranges", "ranges=33120-33129")}, []string{
+			`33110-33119/TCP: assigned 33110-33119/TCP from NodePortRange "bad" (NodePortsAssigned)`,
+			`: 33120-33129/TCP: NodePortRange "bad", which has 33120/TCP, gives nothing new, since it is bad: NodePortRange "bad", spec.ports[1]: "x" is neither a port from 1 to 65535 nor a range of them such as 33000-33999 (NodePortRangeInvalid)`}},
+		{"a range of a Service that is being deleted", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{portful("a", "asks=ranges", "ranges=33000-33009,33020", "has=33000-33009/TCP", "deleting")}, []string{
+			`33000-33009/TCP: has 33000-33009/TCP only: the Service is being deleted and gets no new port (ServiceDeleting)`}},
+		{"ranges that are none", []v1alpha1.NodePortRange{openPorts("r", "33000-33999")}, services{
+			portful("a", "asks=ranges"), portful("b", "asks=ranges", "ranges=33000-70000", "has=33000-33009/TCP"), portful("c", "asks=33000-33009/TCP"), portful("d", "asks=,ranges", "ranges=33500"),
+			portful("e", "asks=ranges", "ranges=33000-33009,33009/TCP")}, []string{
+			`: fairlead.io/node-ports: "ranges" stands for the ranges of the annotation fairlead.io/port-ranges, which the Service does not have (InvalidRequest)`,
+			`33000-33009/TCP: keeps 33000-33009/TCP: fairlead.io/port-ranges: "33000-70000" is neither a port from 1 to 65535 nor a range of them such as 10000-20000/UDP (InvalidRequest)`,
+			`: fairlead.io/node-ports: ranges such as 33000-33009/TCP belong into the annotation fairlead.io/port-ranges; here, ask for them by "ranges" (InvalidRequest)`,
+			`33500/TCP: assigned 33500/TCP from NodePortRange "r" (NodePortsAssigned)`,
+			`: fairlead.io/port-ranges: 33000-33009/TCP and 33009/TCP overlap (InvalidRequest)`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var list []NodePortService
@@ -276,11 +332,11 @@ func TestNodePortServiceReadsLabels(t *testing.T) {
 
 func TestNodePortUsage(t *testing.T) {
 	var list []NodePortService
-	for _, s := range []*corev1.Service{portful("a", "asks=auto"), portful("b", "nodePort=33009"), portful("c", "has=http=33008")} {
+	for _, s := range []*corev1.Service{portful("a", "asks=auto"), portful("b", "nodePort=33009"), portful("c", "has=http=33008"), portful("d", "asks=ranges", "ranges=33002-33004")} {
 		list = append(list, NodePortServiceOf(s, nil))
 	}
 	usage := DecideNodePorts(NodePortView{Policy: ranges(t, openPorts("r", "33000-33009"), openPorts("s", "40000")), Services: list}).Usage
-	if got := fmt.Sprint(usage); got != "[{2 16} {0 2}]" {
+	if got := fmt.Sprint(usage); got != "[{5 13} {0 2}]" {
 		t.Errorf("used: %s", got)
 	}
 }

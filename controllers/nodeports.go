@@ -19,19 +19,22 @@ import (
 	"github.com/fairlead-lb/fairlead/policy"
 )
 
-// servedPort is a port that some node serves for a Service. It is comparable.
-type servedPort struct{ service, port string } // namespace/name; as "33333/TCP"
-
 // servedPorts is what the nodes' programmers say of ports of NodePortRanges.
 type servedPorts struct {
-	heard bool // a programmer has told a short time ago that it is alive
-	ports map[servedPort]bool
-	more  []portrange.Range // those beside it, whoever has them
+	heard bool                         // a programmer has told a short time ago that it is alive
+	ports map[string][]portrange.Range // that nodes serve for a Service, by its namespace/name
+	more  []portrange.Range            // those beside it, whoever has them
 }
 
-// serves says whether a node serves the port for the Service.
-func (s *servedPorts) serves(service allocator.Key, port portrange.Range) bool {
-	return s.ports[servedPort{service.String(), port.String()}] || slices.ContainsFunc(s.more, port.Overlaps)
+// lacking returns those of the ports that no node serves for the Service.
+func (s *servedPorts) lacking(service allocator.Key, ports portrange.Range) []portrange.Range {
+	rest := []portrange.Range{ports}
+	for _, list := range [][]portrange.Range{s.ports[service.String()], s.more} {
+		for _, r := range list {
+			rest = portrange.Without(rest, r)
+		}
+	}
+	return rest
 }
 
 // servedPorts reads what the programmers say.
@@ -46,20 +49,24 @@ func (p *Programmers) servedPorts(ctx context.Context) (out servedPorts, err err
 	if err := listAll(ctx, p.client, p.Namespace, &list); err != nil {
 		return out, err
 	}
-	out.ports = map[servedPort]bool{}
+	out.ports = map[string][]portrange.Range{}
 	for i := range list.Items {
 		s := &list.Items[i].Status
 		for _, n := range s.NodePorts {
 			if !n.Refused {
-				out.ports[servedPort{n.Service, n.Port}] = true
+				ports, _ := portrange.Parse(n.Port) // what does not parse counts as not served
+				out.ports[n.Service] = append(out.ports[n.Service], ports...)
 			}
 		}
 		for _, text := range s.MorePorts {
-			more, _ := portrange.Parse(text) // what does not parse counts as not served
+			more, _ := portrange.Parse(text)
 			out.more = append(out.more, more...)
 		}
 	}
 	out.more = portrange.Merge(out.more)
+	for service, ports := range out.ports {
+		out.ports[service] = portrange.Merge(ports)
+	}
 	return out, nil
 }
 
@@ -161,9 +168,9 @@ func servedVerdict(r *allocator.NodePortService, d allocator.NodePortDecision, s
 	v := d.Verdict
 	without := ""
 	for _, n := range d.Ports {
-		p, _ := r.Port(n.Name) // it was given for that one
-		if port := portrange.Port(p.Protocol, n.Port); !served.serves(r.Key, port) {
-			without = port.String()
+		ports, _ := r.Opens(n)
+		if rest := served.lacking(r.Key, ports); len(rest) > 0 {
+			without = rest[0].String()
 			break
 		}
 	}

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
 func portRange(name string, ports ...string) *v1alpha1.NodePortRange {
@@ -152,6 +154,44 @@ func TestNodePorts(t *testing.T) {
 		}
 		if slices.Contains(writes, "plain") {
 			t.Errorf("%s: a Service that asks for nothing was written", step.name)
+		}
+	}
+}
+
+// TestRangesOfNodePorts: a range is said to be served when every port of it is by some node; what one refuses another may serve.
+func TestRangesOfNodePorts(t *testing.T) {
+	b := newBench(t, portRange("games", "33000-33999"), inner("web", "ranges"), inner("other", "http=33333"))
+	b.Writers = 1
+	b.change("web", annotated(portrange.Annotation, "33000-33099/UDP"))
+	b.Programmers = &Programmers{Namespace: "metallb-system", client: b.Client, alive: true}
+	const assigned = `assigned 33000-33099/UDP from NodePortRange "games"`
+	port := func(text string, refused bool) v1alpha1.ProgrammerNodePort {
+		return v1alpha1.ProgrammerNodePort{Service: "default/web", Port: text, Address: "10.0.0.1", Refused: refused}
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want string
+	}{
+		{"nobody serves it", func() error { return nil }, "33000-33099/UDP False NodePortsNotServed: " + assigned + "; no node serves 33000-33099/UDP yet"},
+		{"a node serves it but for one port", func() error {
+			return b.Client.Create(context.Background(), &v1alpha1.ProgrammerState{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "n1"}, Status: v1alpha1.ProgrammerStateStatus{
+				NodePorts: []v1alpha1.ProgrammerNodePort{port("33050/UDP", true), port("33000-33049/UDP", false), port("33051-33099/UDP", false)}}})
+		}, "33000-33099/UDP False NodePortsNotServed: " + assigned + "; no node serves 33050/UDP yet"},
+		{"another node has that one", func() error {
+			return b.Client.Create(context.Background(), &v1alpha1.ProgrammerState{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "n2"}, Status: v1alpha1.ProgrammerStateStatus{
+				MorePorts: []string{"33000-33099/UDP"}}})
+		}, "33000-33099/UDP True NodePortsAssigned: " + assigned},
+		{"it is to grow over another one's port", func() error {
+			b.change("web", annotated(portrange.Annotation, "33000-33333/TCP,33000-33099/UDP"))
+			return nil
+		}, "33000-33099/UDP False NodePortTaken: has 33000-33099/UDP only: 33000-33333/TCP: 33333/TCP belongs to Service default/other"},
+	} {
+		if err := errors.Join(step.do(), b.pass()); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.ports("web"); got != step.want {
+			t.Errorf("%s: %s\nwant %s", step.name, got, step.want)
 		}
 	}
 }

@@ -56,6 +56,7 @@ type Programming struct {
 	slices     map[types.UID]readSlice                 // read before
 	ranges     *policy.Policy                          // of NodePortRanges alone, last compiled
 	ports      map[portHere][]netip.Addr               // of NodePortRanges, by the last view
+	portRanges map[types.UID][]plan.Ports              // the same of whole ranges
 }
 
 // ProgrammingOptions are the choices of who runs the cluster.

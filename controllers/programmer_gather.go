@@ -75,13 +75,13 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 		at[allocator.Key{Namespace: s.Namespace, Name: s.Name}] = len(v.Services)
 		v.Services = append(v.Services, x)
 	}
-	p.serving, p.ports = serving, ports.now
+	p.serving, p.ports, p.portRanges = serving, ports.now, ports.rangesNow
 	p.addSlices(v.Services, at, endpoints.Items)
 	return v, nil
 }
 
 // served reads a Service, if something of it is to be served here.
-func (p *Programming) served(s *corev1.Service, setting mode.Setting, ports []plan.NodePort, serving map[allocator.Key]time.Time, now time.Time) (plan.Service, bool) {
+func (p *Programming) served(s *corev1.Service, setting mode.Setting, given givenPorts, serving map[allocator.Key]time.Time, now time.Time) (plan.Service, bool) {
 	if s.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.ClusterIP == corev1.ClusterIPNone {
 		return plan.Service{}, false
 	}
@@ -92,18 +92,18 @@ func (p *Programming) served(s *corev1.Service, setting mode.Setting, ports []pl
 	case ours(s, p.Class) && p.lasts(s, setting, serving, now), whole && s.Spec.Type == corev1.ServiceTypeLoadBalancer:
 		balancer = allocator.Ingress(s)
 	}
-	if len(balancer) == 0 && !whole && len(ports) == 0 {
+	if len(balancer) == 0 && !whole && !given.some() {
 		return plan.Service{}, false
 	}
 	out := plan.Service{
-		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer, NodePorts: ports,
+		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer, NodePorts: given.ports, NodeRanges: given.ranges,
 		ExternalLocal: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		InternalLocal: s.Spec.InternalTrafficPolicy != nil && *s.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		SourceRanges:  prefixes(s.Spec.LoadBalancerSourceRanges),
 		Scheduler:     s.Annotations[plan.AnnotationScheduler], Ranges: s.Annotations[portrange.Annotation], Weights: s.Annotations[plan.AnnotationWeights],
 	}
 	out.AssignedAt = allocator.AssignedAt(s)
-	if len(balancer) == 0 && len(ports) > 0 {
+	if len(balancer) == 0 && given.some() {
 		out.AssignedAt = allocator.NodePortsSince(s) // by which the controller settles who has a port
 	}
 	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {

@@ -24,8 +24,9 @@ type portsHere struct {
 	namespaces    map[string]map[string]string // labels, by name
 	node          labels.Set
 	own, internal []netip.Addr // the node's addresses, and those that its Node names
-	// before is where ports were served by the last view, and now where they are by this one.
-	before, now map[portHere][]netip.Addr
+	// before is where ports were served by the last view, and now where they are by this one; ranges apart.
+	before, now             map[portHere][]netip.Addr
+	rangesBefore, rangesNow map[types.UID][]plan.Ports
 }
 
 // portHere is a port that this node serves for a Service. It is comparable.
@@ -33,6 +34,14 @@ type portHere struct {
 	service types.UID
 	allocator.NodePort
 }
+
+// givenPorts are what this node serves for one Service.
+type givenPorts struct {
+	ports  []plan.NodePort
+	ranges []plan.Ports
+}
+
+func (g *givenPorts) some() bool { return len(g.ports)+len(g.ranges) > 0 }
 
 // portsHere reads what decides on ports of NodePortRanges, but for the Services. The controller compares the ranges with the
 // API server's; here they are taken as they are.
@@ -42,7 +51,10 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 		return h, err
 	}
 	p.ranges, _ = policy.Compile(policy.Objects{NodePortRanges: list.Items}, p.ranges)
-	h = portsHere{class: p.Class, policy: p.ranges, own: own, before: p.ports, now: map[portHere][]netip.Addr{}}
+	h = portsHere{
+		class: p.Class, policy: p.ranges, own: own, before: p.ports, now: map[portHere][]netip.Addr{},
+		rangesBefore: p.portRanges, rangesNow: map[types.UID][]plan.Ports{},
+	}
 	if len(list.Items) == 0 || node == nil {
 		return h, nil
 	}
@@ -58,14 +70,18 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 	return h, nil
 }
 
-// of returns the ports that the controller gave a Service and that this node serves, by the range as it is now. One that no
-// range gives it any more, and that the controller lets it keep for a while, is served where it was.
-func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
-	if len(h.policy.NodePortRanges) == 0 && len(h.before) == 0 {
-		return nil
+// of returns the ports, and the ranges of ports, that the controller gave a Service and that this node serves, by the
+// NodePortRange as it is now. What none gives it any more, and the controller lets it keep for a while, is served where it was.
+func (h *portsHere) of(s *corev1.Service) (out givenPorts) {
+	if len(h.policy.NodePortRanges) == 0 && len(h.before) == 0 && len(h.rangesBefore) == 0 {
+		return out
 	}
 	r := nodePortServiceOf(s, h.namespaces[s.Namespace], h.class)
 	for _, n := range r.Held {
+		if n.Range != (portrange.Range{}) {
+			out.ranges = append(out.ranges, h.rangeOf(s, &r, n.Range)...)
+			continue
+		}
 		p, ok := r.Port(n.Name)
 		if !ok || n.Port == 0 {
 			continue
@@ -76,7 +92,37 @@ func (h *portsHere) of(s *corev1.Service) (out []plan.NodePort) {
 		}
 		if len(addresses) > 0 {
 			h.now[portHere{s.UID, n}] = addresses
-			out = append(out, plan.NodePort{Name: n.Name, Port: n.Port, Addresses: addresses})
+			out.ports = append(out.ports, plan.NodePort{Name: n.Name, Port: n.Port, Addresses: addresses})
+		}
+	}
+	if len(out.ranges) > 0 {
+		h.rangesNow[s.UID] = out.ranges
+	}
+	return out
+}
+
+// rangeOf does the same for one range, which several NodePortRanges may have together.
+func (h *portsHere) rangeOf(s *corev1.Service, r *allocator.NodePortService, ports portrange.Range) (out []plan.Ports) {
+	add := func(addresses []netip.Addr, part portrange.Range) {
+		for _, a := range addresses {
+			out = append(out, plan.Ports{Address: a, Range: part})
+		}
+	}
+	rest := []portrange.Range{ports}
+	for i := range h.policy.NodePortRanges {
+		of := &h.policy.NodePortRanges[i]
+		for _, has := range of.Ports {
+			if has.Overlaps(ports) && of.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
+				add(of.ServedOn(h.node, h.own, h.internal), has.Overlap(ports))
+				rest = portrange.Without(rest, has)
+			}
+		}
+	}
+	for _, part := range rest {
+		for _, was := range h.rangesBefore[s.UID] {
+			if was.Range.Overlaps(part) {
+				add([]netip.Addr{was.Address}, was.Range.Overlap(part))
+			}
 		}
 	}
 	return out

@@ -123,7 +123,7 @@ func TestProgrammerGather(t *testing.T) {
 func TestProgrammerGathersNodePorts(t *testing.T) {
 	games := portRange("games", "33000-33999")
 	games.Spec.Services = &v1alpha1.ServiceSelector{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"games": "yes"}}}
-	other, front := portRange("other", "40000"), portRange("front", "50000-50001")
+	more, other, front := portRange("more", "34000-34999"), portRange("other", "40000"), portRange("front", "50000-50001")
 	other.Spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"other": "yes"}}
 	front.Spec.NodeAddresses, front.Spec.ReserveLocally = []string{"192.0.2.0/24", "2001:db8::/32"}, true
 	has := func(name, ports string, changes ...func(*corev1.Service)) *corev1.Service {
@@ -138,12 +138,13 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 	foreign := has("foreign", "http=33335")
 	foreign.Namespace = "other"
 	objects := []client.Object{
-		games, other, front, foreign,
+		games, more, other, front, foreign,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default", Labels: map[string]string{"games": "yes"}}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
 			{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.99"}, {Type: corev1.NodeExternalIP, Address: "192.0.2.1"}, {Type: corev1.NodeHostName, Address: "n1"},
 		}}},
 		has("internal", "http=33333"), has("cidrs", "http=50000"), has("elsewhere", "http=40000"), has("outside", "http=31000"), has("unread", "nonsense"), has("forged", "http=33338", func(s *corev1.Service) { s.Status.Conditions = nil }), has("unknown", "web=33334"),
+		has("several", "33998-34001/UDP,50001/TCP,http=33998"), has("over", "50001-50002/TCP"), has("no-range", "40000-40001/TCP"),
 		has("of-another", "http=33337", annotated(allocator.AnnotationClass, "example.com/x")), has("headless", "http=33336", func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }),
 	}
 	for _, o := range objects {
@@ -160,9 +161,13 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 	}
 	var got []string
 	for _, s := range v.Services {
-		got = append(got, fmt.Sprint(s.Name, " ", s.NodePorts, " ", s.AssignedAt.Unix(), " ", s.LoadBalancer, s.ClusterIPs))
+		got = append(got, fmt.Sprint(s.Name, " ", s.NodePorts, s.NodeRanges, " ", s.AssignedAt.Unix(), " ", s.LoadBalancer, s.ClusterIPs))
 	}
-	want := []string{"cidrs [{http 50000 [192.0.2.1 2001:db8::1]}] 1000 [] []", "internal [{http 33333 [10.0.0.1]}] 1000 [] []"}
+	want := []string{
+		"cidrs [{http 50000 [192.0.2.1 2001:db8::1]}] [] 1000 [] []", "internal [{http 33333 [10.0.0.1]}] [] 1000 [] []",
+		"over [] [192.0.2.1 50001/TCP 2001:db8::1 50001/TCP] 1000 [] []", // what no range has is not served
+		"several [{http 33998 [10.0.0.1]}] [10.0.0.1 33998-33999/UDP 10.0.0.1 34000-34001/UDP 192.0.2.1 50001/TCP 2001:db8::1 50001/TCP] 1000 [] []",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -177,7 +182,7 @@ func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
 	p := &Programming{Node: "n1", upkeep: newUpkeep()}
 	at := func(after time.Duration) bool {
 		serving := map[allocator.Key]time.Time{}
-		_, ok := p.served(s, mode.Annotated, nil, serving, now.Add(after))
+		_, ok := p.served(s, mode.Annotated, givenPorts{}, serving, now.Add(after))
 		p.serving = serving
 		return ok
 	}
@@ -368,9 +373,9 @@ func TestProgrammerGathersWhole(t *testing.T) {
 func TestProgrammerServesOrphans(t *testing.T) {
 	games := portRange("games", "33000-33999")
 	games.Spec.NodeAddresses = []string{"192.0.2.0/24"}
-	web := inner("web", "http=33333")
+	web := inner("web", "http=33333,ranges")
 	web.ResourceVersion = ""
-	holding("http=33333")(web)
+	holding("http=33333,33990-33999/UDP")(web)
 	c := fakeClient(t, games, web, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}).Build()
 	serves := func(p *Programming, want string) {
 		t.Helper()
@@ -380,7 +385,7 @@ func TestProgrammerServesOrphans(t *testing.T) {
 		}
 		got := ""
 		for _, s := range v.Services {
-			got += fmt.Sprint(s.NodePorts)
+			got += fmt.Sprint(s.NodePorts, s.NodeRanges)
 		}
 		if got != want {
 			t.Errorf("served are %s, want %s", got, want)
@@ -390,7 +395,12 @@ func TestProgrammerServesOrphans(t *testing.T) {
 		return &Programming{Namespace: "metallb-system", Node: "n1", Client: c, upkeep: newUpkeep()}
 	}
 	p := fresh()
-	const there = "[{http 33333 [192.0.2.1]}]"
+	serves(p, "[{http 33333 [192.0.2.1]}] [192.0.2.1 33990-33999/UDP]")
+	games.Spec.Ports, games.Spec.NodeAddresses = []string{"33995-33999"}, []string{"10.0.0.0/8"} // it has only a part any more
+	if err := c.Update(context.Background(), games); err != nil {
+		t.Fatal(err)
+	}
+	const there = "[{http 33333 [192.0.2.1]}] [10.0.0.1 33995-33999/UDP 192.0.2.1 33990-33994/UDP]"
 	serves(p, there)
 	if err := c.Delete(context.Background(), games); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -300,6 +301,39 @@ func TestListeners(t *testing.T) {
 		listen(listener)
 		w.touch()
 		expect(false)
+	})
+}
+
+// TestListenersInARange: of a range of node ports all are served but the one on which a process listens, until that stops; who
+// listens later changes nothing.
+func TestListenersInARange(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		own := netip.MustParseAddr("10.0.0.1")
+		ports := func(first, last uint16) plan.Ports {
+			return plan.Ports{Address: own, Range: portrange.Range{Protocol: corev1.ProtocolUDP, First: first, Last: last}}
+		}
+		listen := func(on ...plan.Ports) {
+			w.do(func() { w.local.Listening = on })
+			w.pass(checkEvery)
+		}
+		expect := func(want ...string) {
+			t.Helper()
+			var got []string
+			for _, h := range w.programmer.Report().NodePorts {
+				got = append(got, fmt.Sprint(h.Range, " refused ", h.Refused))
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("node ports %q, want %q", got, want)
+			}
+		}
+		listen(ports(33050, 33050))
+		w.do(func() { w.view.Services[0].NodeRanges = []plan.Ports{ports(33000, 33099)} })
+		w.touch()
+		expect("33000-33049/UDP refused false", "33051-33099/UDP refused false", "33050/UDP refused true")
+		listen(ports(33051, 33051))
+		expect("33000-33099/UDP refused false")
+		w.touch()
+		expect("33000-33099/UDP refused false")
 	})
 }
 

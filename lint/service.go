@@ -61,10 +61,18 @@ func (c *checker) nodePorts(d *document, s *corev1.Service) {
 		return
 	}
 	for _, n := range r.Asked {
-		for _, p := range r.Ports {
-			if _, ok := c.policy.NodePortRangeOf(p.Protocol, n.Port); p.Name == n.Name && n.Port > 0 && !ok {
-				c.tellAt(line, d, Warning, verdict.NodePortOutside, "%s: the requested port %d/%s is in no NodePortRange of these manifests", d, n.Port, p.Protocol)
+		ports, ok := r.Opens(n)
+		if !ok {
+			continue
+		}
+		rest := []portrange.Range{ports}
+		for i := range c.policy.NodePortRanges {
+			for _, has := range c.policy.NodePortRanges[i].Ports {
+				rest = portrange.Without(rest, has)
 			}
+		}
+		if len(rest) > 0 {
+			c.tellAt(line, d, Warning, verdict.NodePortOutside, "%s: the requested port %s is in no NodePortRange of these manifests", d, rest[0])
 		}
 	}
 }

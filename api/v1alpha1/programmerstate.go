@@ -104,7 +104,7 @@ type ProgrammerNodePort struct {
 	// +required
 	Service string `json:"service"`
 
-	// port is the port with its protocol, as "33333/TCP".
+	// port is the port with its protocol, as "33333/TCP", or a range of them, as "33000-33099/UDP".
 	// +required
 	Port string `json:"port"`
 

@@ -48,6 +48,14 @@ func (r Range) Subtract(o Range) (rest []Range) {
 	return rest
 }
 
+// Without returns what is left of ranges without another one.
+func Without(list []Range, o Range) (rest []Range) {
+	for _, r := range list {
+		rest = append(rest, r.Subtract(o)...)
+	}
+	return rest
+}
+
 // Size returns how many ports the range has.
 func (r Range) Size() int { return int(r.Last) - int(r.First) + 1 }
 
@@ -61,10 +69,16 @@ func (r Range) Contains(protocol corev1.Protocol, port uint16) bool {
 	return r.Overlaps(Port(protocol, port))
 }
 
-// Parse reads a list of ranges, in its order. Ranges that overlap are an error: one of them is a mistake.
+// maxRanges is how many ranges a list may have: each is looked at for every Service again and again, on every node.
+const maxRanges = 100
+
+// Parse reads a list of at most 100 ranges, in its order. Ranges that overlap are an error: one of them is a mistake.
 func Parse(text string) ([]Range, error) {
 	var out []Range
 	for part := range strings.SplitSeq(text, ",") {
+		if len(out) == maxRanges {
+			return nil, fmt.Errorf("there are more than %d ranges", maxRanges)
+		}
 		r, err := parse(strings.TrimSpace(part))
 		if err != nil {
 			return nil, err

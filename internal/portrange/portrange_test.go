@@ -2,6 +2,7 @@ package portrange
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,6 +100,21 @@ func TestSubtract(t *testing.T) {
 		if fmt.Sprint(rest) != c.rest || common != c.common || size != c.from.Size() {
 			t.Errorf("%s without %s: %v and %q, together %d ports, want %s and %q", c.from, c.take, rest, common, size, c.rest, c.common)
 		}
+	}
+}
+
+// TestParseIsBounded: a list is looked at for every Service again and again.
+func TestParseIsBounded(t *testing.T) {
+	list := make([]string, maxRanges)
+	for i := range list {
+		list[i] = fmt.Sprint(i + 1)
+	}
+	text := strings.Join(list, ",")
+	if _, err := Parse(text); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse(text + ",1000"); err == nil || err.Error() != "there are more than 100 ranges" {
+		t.Errorf("one more: %v", err)
 	}
 }
 

@@ -37,6 +37,7 @@ type service struct {
 	LB, Cluster, External      []netip.Addr
 	Ports                      []string // name=port[:nodePort]/protocol->target
 	NodePorts                  map[string]uint16
+	NodeRanges                 string // on every address of the node
 	Local, InternalLocal       bool
 	Health                     uint16
 	Affinity                   int // seconds
@@ -83,6 +84,17 @@ func (s *service) read(t *testing.T, node []netip.Addr) Service {
 	}
 	for _, text := range s.Endpoints {
 		slice.Endpoints = append(slice.Endpoints, readEndpoint(t, text))
+	}
+	if s.NodeRanges != "" {
+		ranges, err := portrange.Parse(s.NodeRanges)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range ranges {
+			for _, a := range node {
+				out.NodeRanges = append(out.NodeRanges, Ports{a, r})
+			}
+		}
 	}
 	out.Slices = []Slice{slice}
 	return out

@@ -132,14 +132,18 @@ func (b *builder) job(s *Service) job {
 	for i := range s.Ports {
 		j.port(&s.Ports[i], b.Addresses, ranges)
 	}
-	// Those of streams first, so that each kind is in one piece.
-	slices.SortStableFunc(ranges, func(x, y portrange.Range) int { return compareBool(isStream(y.Protocol), isStream(x.Protocol)) })
+	ofPorts := len(j.fronts)
 	for _, r := range ranges {
 		b.checkTargets(s, r)
 		for _, a := range s.LoadBalancer {
 			j.fronts = append(j.fronts, front{Ports{a, r}, loadBalancer, nil})
 		}
 	}
+	for _, p := range s.NodeRanges {
+		j.fronts = append(j.fronts, front{p, rangedNodePort, nil})
+	}
+	// Those of streams first, so that each kind is in one piece.
+	slices.SortStableFunc(j.fronts[ofPorts:], func(x, y front) int { return compareBool(isStream(y.Protocol), isStream(x.Protocol)) })
 	return j
 }
 

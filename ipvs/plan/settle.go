@@ -3,16 +3,19 @@ package plan
 import (
 	"slices"
 
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 )
+
+// claim is a front that a job wants. It is comparable.
+type claim struct {
+	job *job
+	at  int // in its fronts
+}
 
 // settle takes from the jobs the fronts that they may not have: node ports on which another process listens, and ports
 // that an earlier Service has.
 func (b *builder) settle(jobs []job) {
-	type claim struct {
-		job *job
-		at  int // in its fronts
-	}
 	of := func(c claim) front { return c.job.fronts[c.at] }
 	var claims []claim
 	for i := range jobs {
@@ -41,9 +44,16 @@ func (b *builder) settle(jobs []job) {
 		}
 		start = end
 	}
+	left := map[claim][]front{} // of ranges that are not lost as a whole
 	for _, c := range claims {
 		f := of(c)
 		if f.kind != rangedNodePort && f.kind != nodePort {
+			continue
+		}
+		if !lost[c] && f.port == nil {
+			if rest, all := b.untaken(c.job, f); !all {
+				left[c], lost[c] = rest, true
+			}
 			continue
 		}
 		if !lost[c] && slices.ContainsFunc(b.Taken, f.Ports.TakenBy) {
@@ -60,12 +70,33 @@ func (b *builder) settle(jobs []job) {
 	for i := range jobs {
 		kept := jobs[i].fronts[:0:0]
 		for k, f := range jobs[i].fronts {
-			if !lost[claim{&jobs[i], k}] {
+			if c := (claim{&jobs[i], k}); lost[c] {
+				kept = append(kept, left[c]...)
+			} else {
 				kept = append(kept, f)
 			}
 		}
 		jobs[i].fronts = kept
 	}
+}
+
+// untaken returns what is left of a range of node ports without those on which other processes listen, which it tells, and
+// whether that is all of it.
+func (b *builder) untaken(j *job, f front) (rest []front, all bool) {
+	ports, all := []portrange.Range{f.Range}, true
+	for _, t := range b.Taken {
+		if !f.Ports.TakenBy(t) {
+			continue
+		}
+		taken := Ports{f.Address, t.Range}
+		b.tell(j.Service, verdict.PortConflict, "%s: another process of node %s listens on it", taken, b.Node)
+		b.plan.NodePorts = append(b.plan.NodePorts, Held{j.Namespace, j.Name, taken, true})
+		ports, all = portrange.Without(ports, t.Range), false
+	}
+	for _, r := range ports {
+		rest = append(rest, front{Ports{f.Address, r}, f.kind, nil})
+	}
+	return rest, all
 }
 
 func follows(a, b front) bool { return a.Address == b.Address && a.Protocol == b.Protocol }

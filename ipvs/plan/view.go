@@ -42,6 +42,7 @@ type Service struct {
 	ClusterIPs, ExternalIPs []netip.Addr
 	Ports                   []Port
 	NodePorts               []NodePort // from NodePortRanges, served whether or not the Service is served whole
+	NodeRanges              []Ports    // the same: ports of this node that reach the same ports of the pods
 	ExternalLocal           bool       // externalTrafficPolicy is Local
 	HealthPort              uint16     // healthCheckNodePort, where this node is to answer it; 0: it is not
 	InternalLocal           bool       // internalTrafficPolicy is Local
