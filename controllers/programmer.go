@@ -50,6 +50,7 @@ type Programming struct {
 	programmer *ipvs.Programmer
 	metrics    *programmingMetrics
 	checks     health.Checks // of Services that are served whole
+	goes       atomic.Bool   // the node is to be deleted
 	started    time.Time
 	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
 	serving    map[allocator.Key]time.Time             // until when a Service is served that asks no more; zero: it asks
@@ -98,7 +99,25 @@ func (p *Programming) SetUp(m ctrl.Manager) error {
 		Answer: p.checks.Apply, Synced: p.metrics.synced,
 	}
 	p.States.Alive = p.alive
-	return errors.Join(m.AddHealthzCheck("programmer", p.watchdog.Check), m.Add(everywhere(p.run)))
+	err := errors.Join(m.AddHealthzCheck("programmer", p.watchdog.Check), m.Add(everywhere(p.run)))
+	if p.Options.AllServices {
+		proxy := &health.Proxy{Log: p.Log, Address: health.ProxyAddress, State: p.proxyState}
+		err = errors.Join(err, m.Add(everywhere(proxy.Run)))
+	}
+	return err
+}
+
+// proxyState is what load balancers outside the cluster are told of the node; see health.Proxy.
+func (p *Programming) proxyState() (serves bool, seen time.Time, stays bool) {
+	return p.alive(), p.programmer.Report().Checked, !p.goes.Load()
+}
+
+// taintToBeDeleted is how the cluster autoscaler marks a node that it is about to delete; kube-proxy heeds it, too (KEP-3836).
+const taintToBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
+// isToGo says whether a node is being deleted, or about to be. One that there is not (yet) stays.
+func isToGo(n *corev1.Node) bool {
+	return n != nil && (n.DeletionTimestamp != nil || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == taintToBeDeleted }))
 }
 
 // Repaired notes that something which others changed in the kernel is put right.

@@ -47,6 +47,7 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 			v.Internal = append(v.Internal, prefixes(n.Spec.PodCIDRs)...)
 		}
 	}
+	p.goes.Store(isToGo(own))
 	setting, err := readSetting(ctx, p.Client, p.Namespace)
 	if err != nil {
 		return v, err

@@ -333,6 +333,31 @@ func TestAllServices(t *testing.T) {
 	}
 }
 
+// TestANodeThatIsToGoSaysSo: who asks it by kube-proxy's health check is told once its Node says so.
+func TestANodeThatIsToGoSaysSo(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*corev1.Node)
+		stays  bool
+	}{
+		"it stays":         {func(*corev1.Node) {}, true},
+		"another taint":    {func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "node.kubernetes.io/unschedulable"}} }, true},
+		"the autoscaler's": {func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: taintToBeDeleted}} }, false},
+		"being deleted": {func(n *corev1.Node) {
+			n.DeletionTimestamp, n.Finalizers = &metav1.Time{Time: now}, []string{"example.com/waits"}
+		}, false},
+	} {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+		c.change(n)
+		p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, n).Build(), upkeep: newUpkeep(), programmer: &ipvs.Programmer{}}
+		if _, err := p.gather(context.Background(), plan.Local{}, now); err != nil {
+			t.Fatal(err)
+		}
+		if serves, _, stays := p.proxyState(); serves || stays != c.stays {
+			t.Errorf("%s: it serves %v though nothing was programmed, and stays %v, want %v", name, serves, stays, c.stays)
+		}
+	}
+}
+
 // TestProgrammerGathersWhole: with --all-services a programmer serves whole whatever names no other service proxy.
 func TestProgrammerGathersWhole(t *testing.T) {
 	of := func(name string, kind corev1.ServiceType, proxy string) *corev1.Service {
