@@ -3,7 +3,9 @@
 package ipvs
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"regexp"
@@ -12,6 +14,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-lb/fairlead/internal/netnstest"
+	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/ipvs/health"
 	"github.com/fairlead-lb/fairlead/ipvs/kernel"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
@@ -109,6 +115,20 @@ func trafficCases() []trafficCase {
 				l.silent(l.client, "tcp", web, "")
 				l.silent(l.client, "udp", dns, "")
 			})
+			s = l.service("pod1", "pod2")
+			s.ExternalLocal = true
+			l.program(s)
+			l.via("b") // pod3 is there, and no endpoint
+			both(l, func(web, dns, _ string) {
+				l.silent(l.client, "tcp", web, "")
+				for network, to := range map[string]string{"tcp": web, "udp": dns} {
+					for _, inside := range []*host{l.pods["pod3"], l.nodes["b"]} {
+						if got := l.answers(inside, network, to, 4, ""); len(got) != 2 {
+							l.t.Errorf("%s, on a node without an endpoint, is answered by %v", inside.name, got)
+						}
+					}
+				}
+			})
 		}},
 		{"loadBalancerSourceRanges", func(l *lab) {
 			l.client.Lines(l.t, "ip addr replace 10.0.0.251/24 dev eth0")
@@ -175,6 +195,48 @@ func trafficCases() []trafficCase {
 				f.Close()
 			}
 		}},
+		{"ranges of node ports: first, middle and last port, none outside nor another process's, and one pod for a client", func(l *lab) {
+			s := l.service("pod1", "pod2", "pod3")
+			s.Ranges, s.Affinity = "10000-20000/UDP", time.Hour
+			for name := range l.nodes {
+				v := l.view(name, s)
+				for _, a := range v.Addresses {
+					for _, r := range []portrange.Range{{Protocol: corev1.ProtocolTCP, First: 10000, Last: 20000}, {Protocol: corev1.ProtocolUDP, First: 10000, Last: 20000}} {
+						v.Services[0].NodeRanges = append(v.Services[0].NodeRanges, plan.Ports{Address: a, Range: r})
+					}
+				}
+				if name == "b" {
+					v.Taken = []plan.Ports{{Address: netip.IPv6Unspecified(), Range: portrange.Port(corev1.ProtocolTCP, 15000)}}
+				}
+				l.apply(name, v)
+			}
+			for name, n := range l.nodes {
+				pods := map[string]bool{}
+				for _, a := range []netip.Addr{n.v4, n.v6} {
+					for _, port := range []uint16{10000, 15000, 20000} {
+						for _, network := range []string{"tcp", "udp"} {
+							to := netip.AddrPortFrom(a, port).String()
+							if name == "b" && port == 15000 && network == "tcp" {
+								l.refused(l.client, network, to)
+								continue
+							}
+							for pod := range l.answers(l.client, network, to, 2, a.String()) {
+								pods[fmt.Sprint(a.Is6(), pod)] = true
+							}
+							l.answers(l.pods["pod2"], network, to, 1, "")
+						}
+					}
+					l.refused(l.client, "tcp", netip.AddrPortFrom(a, 21000).String())
+					// The kernel refuses by ICMP only now and then, so that it is silent is as good.
+					if f, err := l.client.open("udp", netip.AddrPortFrom(a, 21000).String(), "", unanswered); err == nil {
+						l.t.Errorf("a port outside of the range is answered by %s", f.pod)
+					}
+				}
+				if len(pods) != 2 { // one in each family
+					l.t.Errorf("at %s a client with affinity is answered by %v", name, pods)
+				}
+			}
+		}},
 		{"only the ports of Services answer, and pings", func(l *lab) {
 			a := l.nodes["a"]
 			a.serve(l.t, 2222) // on all addresses of the node
@@ -214,6 +276,96 @@ func trafficCases() []trafficCase {
 			}
 			l.answers(l.client, "tcp", "10.0.0.1:30080", 2, "10.0.0.1")
 			l.answers(l.client, "tcp", "[fd00:a::3]:30080", 2, "fd00:a::3")
+			s.InternalLocal = true
+			l.program(s)
+			for _, ip := range s.ClusterIPs {
+				to := netip.AddrPortFrom(ip, 80).String()
+				for _, inside := range []*host{l.pods["pod2"], l.nodes["a"]} {
+					if got := l.answers(inside, "tcp", to, 4, ""); got["pod1"] != 4 {
+						l.t.Errorf("internalTrafficPolicy Local: %s asks %s and is answered by %v", inside.name, to, got)
+					}
+				}
+				if f, err := l.nodes["c"].open("tcp", to, "", unanswered); err == nil {
+					l.t.Errorf("internalTrafficPolicy Local: a node without an endpoint is answered by %s", f.pod)
+				}
+			}
+			l.answers(l.client, "tcp", "10.0.0.3:30080", 2, "10.0.0.3") // which that does not bind
+		}},
+		{"weights, and endpoints that are being deleted while there is no other", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.Scheduler, s.Weights = "wrr", "b=2"
+			l.program(s)
+			both(l, func(web, _, _ string) {
+				if got := l.answers(l.client, "tcp", web, 6, ""); got["pod1"] != 2 || got["pod3"] != 4 {
+					l.t.Errorf("with the weights 1 and 2 %v answer", got)
+				}
+			})
+			for i := range s.Slices[0].Endpoints {
+				e := &s.Slices[0].Endpoints[i]
+				e.Ready, e.Terminating, e.Serving = false, true, e.Node == "b"
+			}
+			l.program(s)
+			both(l, func(web, dns, _ string) {
+				for network, to := range map[string]string{"tcp": web, "udp": dns} {
+					if got := l.answers(l.client, network, to, 3, ""); got["pod3"] != 3 {
+						l.t.Errorf("of two that are being deleted, one of which serves, %v answer", got)
+					}
+				}
+			})
+		}},
+		{"externalIPs, with externalTrafficPolicy Cluster and Local", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.LoadBalancer, s.ExternalIPs = nil, []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("2001:db8::77")}
+			for _, local := range []bool{false, true} {
+				s.ExternalLocal = local
+				l.program(s)
+				for i, ip := range s.ExternalIPs {
+					web, dns := netip.AddrPortFrom(ip, 80).String(), netip.AddrPortFrom(ip, 53).String()
+					source, pods := []netip.Addr{l.nodes["a"].v4, l.nodes["a"].v6}[i].String(), 2
+					if local {
+						source, pods = []netip.Addr{l.client.v4, l.client.v6}[i].String(), 1
+					}
+					for network, to := range map[string]string{"tcp": web, "udp": dns} {
+						if got := l.answers(l.client, network, to, 4, source); len(got) != pods || got["pod1"] == 0 {
+							l.t.Errorf("Local %v: %s is answered by %v", local, to, got)
+						}
+						for _, inside := range []*host{l.pods["pod2"], l.nodes["a"], l.nodes["c"]} {
+							if got := l.answers(inside, network, to, 4, ""); len(got) != 2 {
+								l.t.Errorf("Local %v: %s asks %s and is answered by %v", local, inside.name, to, got)
+							}
+						}
+					}
+					l.refused(l.client, "tcp", netip.AddrPortFrom(ip, 81).String())
+				}
+			}
+		}},
+		{"endpoints that are hinted for the node or its zone answer", func(l *lab) {
+			s := l.service("pod1", "pod2", "pod3")
+			hinted := func(nodes bool) {
+				for i := range s.Slices[0].Endpoints {
+					e := &s.Slices[0].Endpoints[i]
+					e.Zones, e.Nodes = []string{"zone-of-" + e.Node}, nil
+					if nodes {
+						e.Zones, e.Nodes = []string{"zone-of-a", "zone-of-b"}, []string{e.Node}
+					}
+				}
+			}
+			for _, nodes := range []bool{false, true} {
+				hinted(nodes)
+				for name := range l.nodes {
+					v := l.view(name, s)
+					v.Zone = "zone-of-" + name
+					l.apply(name, v)
+				}
+				for via, want := range map[string]int{"a": 2, "b": 1, "c": 3} { // none is hinted for c
+					l.via(via)
+					both(l, func(web, _, _ string) {
+						if got := l.answers(l.client, "tcp", web, 6, ""); len(got) != want || via == "b" && got["pod3"] == 0 {
+							l.t.Errorf("by nodes %v, at %s: %v answer", nodes, via, got)
+						}
+					})
+				}
+			}
 		}},
 		{"load balancers that ask are told which nodes have endpoints", func(l *lab) {
 			s := l.service("pod1", "pod3")
@@ -235,6 +387,20 @@ func trafficCases() []trafficCase {
 				if err := checks.Apply(nil); err != nil {
 					l.t.Error(err)
 				}
+			}
+			ctx, stop := context.WithCancel(l.t.Context())
+			done := make(chan error)
+			a := l.nodes["a"]
+			proxy := health.Proxy{Log: a.kernel.Log, Address: health.ProxyAddress, State: func() (bool, time.Time, bool) { return true, time.Now(), true }}
+			go a.Do(func() { done <- proxy.Run(ctx) })
+			netnstest.Eventually(l.t, patience, func() error {
+				_, errs := l.client.Try("wget", "-q", "-O", "-", "http://"+a.v4.String()+":10256/healthz")
+				_, errs6 := l.client.Try("wget", "-q", "-O", "-", "http://["+a.v6.String()+"]:10256/healthz")
+				return errors.Join(errs, errs6)
+			})
+			stop()
+			if err := <-done; err != nil {
+				l.t.Error(err)
 			}
 		}},
 		{"ipvsadm shows what users of IPVS know", func(l *lab) {
