@@ -23,6 +23,8 @@ const world = `
 ---
 {apiVersion: v1, kind: Service, metadata: {name: lobby, namespace: games}, spec: {type: LoadBalancer, selector: {app: lobby}, ports: [{name: http, port: 80}]}}
 ---
+{apiVersion: v1, kind: Service, metadata: {name: media, namespace: default}, spec: {type: LoadBalancer, selector: {app: huazi}, ports: [{port: 5061}]}}
+---
 {apiVersion: v1, kind: ConfigMap, metadata: {name: fairlead-ipvs, namespace: metallb-system}, data: {dataplane: annotated}}
 ---
 {apiVersion: fairlead.io/v1alpha1, kind: ProgrammerState, metadata: {name: node-1, namespace: metallb-system}}
