@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,10 +29,10 @@ func newPulse(limit time.Duration, now func() time.Duration) *pulse {
 	return &pulse{limit: limit, now: now, noticed: make(chan struct{}, 1)}
 }
 
-// bootTime is CLOCK_BOOTTIME (clock_gettime(2)).
+// bootTime is CLOCK_BOOTTIME (clock_gettime(2)), by a raw system call: see internal/rawudp.
 func bootTime() time.Duration {
 	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // fails for unknown clocks only
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&t)), 0) // fails for unknown clocks only
 	return time.Duration(t.Nano())
 }
 
