@@ -34,6 +34,10 @@ func BenchmarkBurst10000(b *testing.B) {
 
 func BenchmarkAsking(b *testing.B) { stage(b, "Asked about 10,000 Services", asking) }
 
+func BenchmarkRoutes10000(b *testing.B) {
+	stage(b, "10,000 Services by BGP to four routers", routes)
+}
+
 // lab is the cluster that the benchmarks share; the first one starts it.
 var lab *installation
 

@@ -50,33 +50,49 @@ func idle(m *measurement) {
 	m.during("what was announced is written down", func() error { return lab.awaitNoWrites(m.ctx) })
 
 	processes := []*cluster.Process{lab.controller, lab.speakers[0], lab.speakers[1]}
+	found, took := atRest(m, processes)
+	for i, who := range []string{"controller", "speaker started with them there", "speaker that saw them come"} {
+		resident, cpu := "", ""
+		if i > 0 {
+			resident, cpu = "< 40 MB", "< 1 %"
+		}
+		found.show(m, processes[i].Name, who, i, took, resident, cpu)
+	}
+	leases, others := found.requests.writes().leases()
+	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
+	m.value("idle-log-lines", "lines", "lines logged by the three", float64(found.lines), fmt.Sprint(found.lines), "0")
+	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
+}
+
+// rest is what processes did while nothing happened, and what they had taken before and after.
+type rest struct {
+	processes     []*cluster.Process
+	before, after []cluster.Usage
+	requests      counts // to the API server
+	lines         int    // that they logged
+}
+
+// atRest looks at what processes do for a while in which nothing happens, and returns how long that was.
+func atRest(m *measurement, processes []*cluster.Process) (out rest, took time.Duration) {
 	fmt.Fprintf(os.Stderr, "  the cluster idles for %s\n", idleTime)
 	before, requests, err := readings(m.ctx, processes)
 	m.must(err)
 	said := logged(m, processes)
 	begin := time.Now()
 	time.Sleep(idleTime)
-	took := time.Since(begin)
+	took = time.Since(begin)
 	after, requestsAfter, err := readings(m.ctx, processes)
 	m.must(err)
+	return rest{processes, before, after, requestsAfter.since(requests), logged(m, processes) - said}, took
+}
 
-	names := []string{"controller", "speaker started with them there", "speaker that saw them come"}
-	for i, p := range processes {
-		resident, cpu := "", ""
-		if p != lab.controller {
-			resident, cpu = "< 40 MB", "< 1 %"
-		}
-		anonymous, err := anonymousMemory(p)
-		m.must(err)
-		share := 100 * (after[i].CPU - before[i].CPU).Seconds() / took.Seconds()
-		m.value(p.Name+"-resident", "MiB", fmt.Sprintf("%s: resident (%s without its file)", names[i], mib(anonymous)), float64(after[i].Resident)/(1<<20), mib(after[i].Resident), resident)
-		m.value(p.Name+"-cpu", "%core", names[i]+": share of a core", share, fmt.Sprintf("%.2f %%", share), cpu)
-	}
-	leases, others := requestsAfter.since(requests).writes().leases()
-	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
-	lines := logged(m, processes) - said
-	m.value("idle-log-lines", "lines", "lines logged by the three", float64(lines), fmt.Sprint(lines), "0")
-	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
+// show reports what one of the processes took, under a name for machines and one for people, beside what is expected.
+func (r rest) show(m *measurement, metric, who string, i int, took time.Duration, resident, cpu string) {
+	anonymous, err := anonymousMemory(r.processes[i])
+	m.must(err)
+	now, share := r.after[i].Resident, 100*(r.after[i].CPU-r.before[i].CPU).Seconds()/took.Seconds()
+	m.value(metric+"-resident", "MiB", fmt.Sprintf("%s: resident (%s without its file)", who, mib(anonymous)), float64(now)/(1<<20), mib(now), resident)
+	m.value(metric+"-cpu", "%core", who+": share of a core", share, fmt.Sprintf("%.2f %%", share), cpu)
 }
 
 // logged counts the lines that processes have logged.
