@@ -245,8 +245,10 @@ func (s *story) speaks(c *replica) {
 		WithPasswords(o, s.config)
 		WithKept(o, "")
 	})
+	events, err := NewEventWriter(m, c.log.logger(), "fairlead-speaker")
+	s.ok(err)
 	a := &Announcing{
-		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-speaker"), Log: c.log.logger(), State: state,
+		Client: m.GetClient(), Uncached: m.GetAPIReader(), Events: events, Log: c.log.logger(), State: state,
 		Speakers: speakers, Namespace: s.config, Node: name, Options: AnnouncingOptions{MembersPort: port, FailbackAfter: time.Minute}, Links: links, Layer2: layer2,
 		Statuses: l2Statuses, BGPStatuses: bgpStatuses,
 	}

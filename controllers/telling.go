@@ -21,15 +21,18 @@ type telling struct {
 	quiet sync.Mutex // held by whoever sends, or wants none to be sent
 	mu    sync.Mutex
 	queue []func()
+	most  int           // how many may wait; 0: any number
 	wake  chan struct{} // of one
 }
 
 func newTelling() *telling { return &telling{wake: make(chan struct{}, 1)} }
 
-// tell takes what sends one Event, and does not wait.
+// tell takes what sends one Event, and does not wait. It drops what comes while too many wait.
 func (t *telling) tell(send func()) {
 	t.mu.Lock()
-	t.queue = append(t.queue, send)
+	if t.most == 0 || len(t.queue) < t.most {
+		t.queue = append(t.queue, send)
+	}
 	t.mu.Unlock()
 	select {
 	case t.wake <- struct{}{}:

@@ -120,7 +120,12 @@ func (f *speakerFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	events, err := controllers.NewEventWriter(m, log, "fairlead-speaker")
+	if err != nil {
+		return err
+	}
 	announcing := f.announcing(m, log)
+	announcing.Events = events
 	announcing.State, announcing.Statuses, announcing.BGPStatuses, announcing.Links = state, l2Statuses, bgpStatuses, links
 	speakers := &controllers.SpeakerStates{Log: log, Namespace: f.namespace, Node: f.node, Version: version}
 	announcing.Speakers = speakers
@@ -137,7 +142,6 @@ func (f *speakerFlags) announcing(m manager.Manager, log *slog.Logger) *controll
 	a := &controllers.Announcing{
 		Client:        m.GetClient(),
 		Uncached:      m.GetAPIReader(),
-		Events:        m.GetEventRecorder("fairlead-speaker"),
 		Log:           log,
 		Registry:      metrics.Registry,
 		Namespace:     f.namespace,
