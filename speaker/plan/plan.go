@@ -45,7 +45,9 @@ func Build(v *View) Plan {
 	b := newBuilder(v)
 	p := Plan{Sessions: b.speaking.sessions, Drain: b.own != nil && b.own.Draining}
 	p.Leaves = b.own == nil || b.own.Draining || b.excluded(b.own)
-	p.Verdicts = make([]Verdict, 0, len(v.Services))
+	if len(v.Policy.L2Ads) > 0 {
+		p.Verdicts = make([]Verdict, 0, len(v.Services))
+	}
 	if len(v.Policy.BGPAds) > 0 {
 		p.BGP = make([]BGPVerdict, 0, len(v.Services))
 	}
