@@ -7,7 +7,8 @@ ROOT    := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo)) env "PATH=
 AS_ROOT := go test -exec '$(ROOT)' -count=1
 # In a virtual machine, each package in one of its own; and nodes in one, with the control plane outside.
 IN_VM   := CGO_ENABLED=0 go test -exec '$(CURDIR)/bin/lab machine' -count=1 -p 1
-NODES_IN_VM := CGO_ENABLED=0 go test -exec '$(ROOT) $(CURDIR)/bin/lab machine --control-plane --memory 2048' -count=1
+BESIDE_PROXY = CGO_ENABLED=0 go test -exec "$(CURDIR)/bin/lab machine --file kube-proxy=$$(bin/lab assets)/kube-proxy" -count=1
+NODES_IN_VM := CGO_ENABLED=0 go test -exec '$(ROOT) $(CURDIR)/bin/lab machine --control-plane --memory 2048 --limit 30m' -count=1
 
 .PHONY: $(shell sed -n 's/:.*## .*//p' $(MAKEFILE_LIST))
 help: ## List the targets
@@ -35,7 +36,8 @@ test-netns: setup ## Test the edges against the kernel, in network namespaces (r
 	$(AS_ROOT) -race -tags netns ./speaker/...
 	$(AS_ROOT) -tags netns ./speaker/bgp
 test-vm: setup build ## Test against a kernel with IPVS and VRF, in virtual machines (root)
-	$(IN_VM) -tags vm ./e2e/machine ./ipvs ./ipvs/kernel
+	$(IN_VM) -tags vm ./e2e/machine ./ipvs/kernel
+	$(BESIDE_PROXY) -tags vm ./ipvs
 	$(IN_VM) -tags vm -run 'VRF|VLAN' ./speaker/bgp ./speaker/bfd ./speaker/layer2
 	$(NODES_IN_VM) -tags vm ./e2e/ipvs
 test-e2e: setup build ## Test users' stories in a cluster in network namespaces (root)
@@ -50,9 +52,9 @@ bench: setup build ## Measure; the figures belong into docs/performance.md (root
 	$(AS_ROOT) -v -tags bench -timeout 30m -run '^$$' -bench . ./e2e/bench ./speaker/layer2 ./speaker/bgp ./speaker/peering ./speaker/bfd
 soak: setup build e2e-artifacts ## The long versions of the tests (root)
 	$(MAKE) fuzz FUZZ=30s
-	CGO_ENABLED=0 go test -exec "$(CURDIR)/bin/lab machine --file kube-proxy=$$(bin/lab assets)/kube-proxy" -count=1 -tags vm,soak ./ipvs
+	$(BESIDE_PROXY) -tags vm,soak ./ipvs
 	$(AS_ROOT) -tags soak -timeout 20m -run Reachability ./speaker/layer2
-	$(NODES_IN_VM) -tags vm,soak ./e2e/ipvs
+	$(NODES_IN_VM) -tags vm,soak -timeout 30m ./e2e/ipvs
 	$(AS_ROOT) -tags e2e,install,soak -timeout 60m -p 1 ./e2e/...
 	$(MAKE) test-oldest
 

@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/watchdog"
 	"github.com/fairlead-lb/fairlead/ipvs"
 	"github.com/fairlead-lb/fairlead/ipvs/health"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 	"github.com/fairlead-lb/fairlead/policy"
 )
@@ -53,7 +54,7 @@ type Programming struct {
 	goes       atomic.Bool   // the node is to be deleted
 	started    time.Time
 	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
-	serving    map[allocator.Key]time.Time             // until when a Service is served that asks no more; zero: it asks
+	serving    map[allocator.Key]mode.Leave            // what is served, whether or not it still asks
 	slices     map[types.UID]readSlice                 // read before
 	ranges     *policy.Policy                          // of NodePortRanges alone, last compiled
 	ports      map[portHere][]netip.Addr               // of NodePortRanges, by the last view
@@ -86,7 +87,7 @@ func (p *Programming) Configure(o *manager.Options) {
 // SetUp registers the programmer with the manager.
 func (p *Programming) SetUp(m ctrl.Manager) error {
 	p.cache, p.upkeep, p.started = m.GetCache(), newUpkeep(), time.Now()
-	p.serving, p.slices = map[allocator.Key]time.Time{}, map[types.UID]readSlice{}
+	p.serving, p.slices = map[allocator.Key]mode.Leave{}, map[types.UID]readSlice{}
 	p.watchdog = watchdog.New("the programmer", roundLimit)
 	p.metrics = newProgrammingMetrics()
 	if p.Registry != nil {
@@ -167,6 +168,8 @@ func alone(node string, proxy plan.Proxy) error {
 	switch {
 	case proxy.Replaces():
 		return fmt.Errorf("--all-services stands in for kube-proxy, but %s does so already on node %s: have it leave that, or remove the flag", proxy, node)
+	case proxy == plan.ProxyIPVS:
+		return fmt.Errorf("--all-services stands in for kube-proxy, but one runs on node %s in IPVS mode, or has left its device there: remove it and run kube-proxy --cleanup, or remove the flag", node)
 	case proxy != plan.ProxyNone:
 		return fmt.Errorf("--all-services stands in for kube-proxy, but one runs on node %s (mode %s): remove it, or the flag", node, proxy)
 	}

@@ -25,8 +25,6 @@ const (
 	labelProxyName = "service.kubernetes.io/service-proxy-name"
 	// proxyName is ours.
 	proxyName = "fairlead"
-	// lingering is how long a Service goes on being served that asks no more: kube-proxy needs a moment to begin.
-	lingering = 5 * time.Second
 )
 
 // gather puts together the view of this node.
@@ -66,10 +64,10 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 		return v, fmt.Errorf("listing EndpointSlices: %w", err)
 	}
 	at := map[allocator.Key]int{}
-	serving := map[allocator.Key]time.Time{}
+	serving := map[allocator.Key]mode.Leave{}
 	for i := range services.Items {
 		s := &services.Items[i]
-		x, ok := p.served(s, setting, ports.of(s), serving, now)
+		x, ok := p.served(s, setting, &local, ports.of(s), serving, now)
 		if !ok {
 			continue
 		}
@@ -82,22 +80,25 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 }
 
 // served reads a Service, if something of it is to be served here.
-func (p *Programming) served(s *corev1.Service, setting mode.Setting, given givenPorts, serving map[allocator.Key]time.Time, now time.Time) (plan.Service, bool) {
+func (p *Programming) served(s *corev1.Service, setting mode.Setting, local *plan.Local, given givenPorts, serving map[allocator.Key]mode.Leave, now time.Time) (plan.Service, bool) {
 	if s.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.ClusterIP == corev1.ClusterIPNone {
 		return plan.Service{}, false
 	}
 	proxy := s.Labels[labelProxyName]
 	whole := proxy == proxyName || p.Options.AllServices && proxy == ""
 	var balancer []netip.Addr
-	switch {
-	case ours(s, p.Class) && p.lasts(s, setting, serving, now), whole && s.Spec.Type == corev1.ServiceTypeLoadBalancer:
+	lasts, yields := false, false
+	if ours(s, p.Class) {
+		lasts, yields = p.lasts(s, setting, local, serving, now)
+	}
+	if lasts || whole && s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		balancer = allocator.Ingress(s)
 	}
 	if len(balancer) == 0 && !whole && !given.some() {
 		return plan.Service{}, false
 	}
 	out := plan.Service{
-		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer, NodePorts: given.ports, NodeRanges: given.ranges,
+		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer, Yields: yields && !whole, NodePorts: given.ports, NodeRanges: given.ranges,
 		ExternalLocal: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		InternalLocal: s.Spec.InternalTrafficPolicy != nil && *s.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		SourceRanges:  prefixes(s.Spec.LoadBalancerSourceRanges),
@@ -128,22 +129,30 @@ func (p *Programming) served(s *corev1.Service, setting mode.Setting, given give
 }
 
 // lasts says whether a load balancer of ours is served: it asks for that, or it counts on it still, since its ipMode is Proxy
-// or kube-proxy has heard a moment ago only that it is not.
-func (p *Programming) lasts(s *corev1.Service, setting mode.Setting, serving map[allocator.Key]time.Time, now time.Time) bool {
-	key := allocator.Key{Namespace: s.Namespace, Name: s.Name}
-	before, was := p.serving[key]
-	switch {
-	case setting.Asks(asked(s)) || len(proxied(s, allocator.Ingress(s))) > 0:
-		serving[key] = time.Time{}
-	case was && before.IsZero():
-		serving[key] = now.Add(lingering)
-		time.AfterFunc(lingering, p.upkeep.mark)
-	case was && now.Before(before):
-		serving[key] = before
-	default:
-		return false
+// or kube-proxy, which is to serve it, may not do so yet; and whether it yields to kube-proxy.
+func (p *Programming) lasts(s *corev1.Service, setting mode.Setting, local *plan.Local, serving map[allocator.Key]mode.Leave, now time.Time) (lasts, yields bool) {
+	key, held := allocator.Key{Namespace: s.Namespace, Name: s.Name}, allocator.Ingress(s)
+	last, was := p.serving[key]
+	if setting.Asks(asked(s)) || len(proxied(s, held)) > 0 {
+		serving[key] = mode.Leave{}
+		return true, false
 	}
-	return true
+	if !was {
+		return false, false
+	}
+	next := last.Next(now, local.Takes(held))
+	if !now.Before(next.Ends()) {
+		if next.Taken.IsZero() {
+			p.Log.Warn("kube-proxy has not taken up what it is to serve; it is let go all the same", "service", key.String(), "addresses", held, "waited", mode.Patience)
+		}
+		return false, false
+	}
+	if next != last {
+		time.AfterFunc(next.Yields().Sub(now), p.upkeep.mark)
+		time.AfterFunc(next.Ends().Sub(now), p.upkeep.mark)
+	}
+	serving[key] = next
+	return true, !now.Before(next.Yields())
 }
 
 // asked returns what a Service says is to serve its load balancer's addresses. One that is served whole says it by its label.

@@ -1,12 +1,15 @@
 package controllers
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -176,31 +179,110 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 	}
 }
 
-// TestAServiceThatAsksNoMoreIsServedForAMoment: kube-proxy needs a moment to begin.
+// TestAServiceThatAsksNoMoreIsServedForAMoment: kube-proxy needs a moment to begin; in IPVS mode it is seen when it has taken
+// the addresses up, and waited for, but not forever.
 func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
-	s := huazi(assigned("172.25.254.50"), annotated(mode.Annotation, mode.IPVS))
-	p := &Programming{Node: "n1", upkeep: newUpkeep()}
-	at := func(after time.Duration) bool {
-		serving := map[allocator.Key]time.Time{}
-		_, ok := p.served(s, mode.Annotated, givenPorts{}, serving, now.Add(after))
-		p.serving = serving
-		return ok
+	for name, c := range map[string]struct {
+		local  plan.Local
+		taken  time.Duration // when kube-proxy has taken the address up, after it is to; 0: that is not seen
+		yields time.Duration
+		log    string
+	}{
+		"nftables":            {local: plan.Local{Proxy: plan.ProxyNFTables}, yields: mode.Lingering},
+		"IPVS":                {local: plan.Local{Proxy: plan.ProxyIPVS}, taken: 20 * time.Second, yields: 20*time.Second + mode.Lingering},
+		"IPVS, never":         {local: plan.Local{Proxy: plan.ProxyIPVS}, taken: time.Hour, yields: mode.Patience, log: "service=default/huazi"},
+		"another's addresses": {local: plan.Local{Proxy: plan.ProxyIPVS, TakenUp: parse([]string{"10.96.0.1", "172.25.254.49"})}, taken: time.Hour, yields: mode.Patience, log: "addresses=[172.25.254.50]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := huazi(assigned("172.25.254.50"), annotated(mode.Annotation, mode.IPVS))
+			var log bytes.Buffer
+			p := &Programming{Node: "n1", upkeep: newUpkeep(), Log: slog.New(slog.NewTextHandler(&log, nil))}
+			var got []string
+			note := func(after time.Duration) {
+				serving := map[allocator.Key]mode.Leave{}
+				v, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
+				p.serving = serving
+				switch {
+				case v.Yields:
+					got = append(got, "yields")
+				case served:
+					got = append(got, "serves")
+				default:
+					got = append(got, "-")
+				}
+			}
+			note(0)
+			s.Annotations[mode.Annotation] = ""
+			s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.50"}), parse([]string{"172.25.254.50"}))
+			note(time.Hour)
+			s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.50"}), nil)
+			const left = 2 * time.Hour
+			note(left)
+			if c.taken < mode.Patience {
+				note(left + c.taken)
+				c.local.TakenUp = parse([]string{"10.96.0.1", "172.25.254.50", "172.25.254.51"})
+				note(left + c.taken)
+			}
+			for _, after := range []time.Duration{c.yields - 1, c.yields, c.yields + mode.Lingering - 1, c.yields + mode.Lingering, time.Hour} {
+				note(left + after)
+			}
+			s.Annotations[mode.Annotation] = mode.IPVS
+			note(4 * time.Hour)
+			want := "serves serves serves serves yields yields - - serves"
+			if c.taken < mode.Patience {
+				want = "serves serves " + want
+			}
+			if text := strings.Join(got, " "); text != want {
+				t.Errorf("%s, want %s", text, want)
+			}
+			if n := strings.Count(log.String(), "has not taken up"); n > 1 || (n == 1) != (c.log != "") || !strings.Contains(log.String(), c.log) {
+				t.Errorf("it logs %q, want %q once", &log, c.log)
+			}
+		})
 	}
-	var got []string
-	note := func(what string, served bool) { got = append(got, fmt.Sprint(what, " ", served)) }
-	note("asks", at(0))
-	s.Annotations[mode.Annotation] = ""
-	s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.50"}), parse([]string{"172.25.254.50"}))
-	note("proxied", at(time.Hour))
-	s.Status.LoadBalancer.Ingress = ingress(parse([]string{"172.25.254.50"}), nil)
-	note("left", at(2*time.Hour))
-	note("soon", at(2*time.Hour+lingering-1))
-	note("later", at(2*time.Hour+lingering))
-	note("ever", at(3*time.Hour))
-	s.Annotations[mode.Annotation] = mode.IPVS
-	note("again", at(4*time.Hour))
-	if text := strings.Join(got, ", "); text != "asks true, proxied true, left true, soon true, later false, ever false, again true" {
-		t.Error(text)
+}
+
+// TestReleaseWaitsForProgrammers: those that still report what kube-proxy is to serve are waited for, but not forever; what is
+// served whole, and what is served where there is no kube-proxy, stays.
+func TestReleaseWaitsForProgrammers(t *testing.T) {
+	web := huazi(assigned("172.25.254.50"))
+	whole := huazi(assigned("172.25.254.51"))
+	whole.Name, whole.Labels = "whole", map[string]string{labelProxyName: proxyName}
+	for name, c := range map[string]struct {
+		proxy     plan.Proxy
+		addresses []string
+		yields    time.Duration // when the programmer yields; 0: not at all
+		want      time.Duration
+	}{
+		"it yields":       {plan.ProxyIPVS, []string{"172.25.254.50-172.25.254.51"}, 20500 * time.Millisecond, 21*time.Second + mode.Lingering},
+		"nothing is left": {plan.ProxyIPVS, []string{"172.25.254.51"}, 0, 2 * mode.Lingering},
+		"no kube-proxy":   {plan.ProxyNone, []string{"172.25.254.50"}, 0, 2 * mode.Lingering},
+		"a silent one":    {plan.ProxyIPVS, []string{"172.25.254.50"}, 0, mode.Patience + time.Second + 2*mode.Lingering},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				state := &v1alpha1.ProgrammerState{ObjectMeta: metav1.ObjectMeta{Namespace: "metallb-system", Name: "n1"},
+					Status: v1alpha1.ProgrammerStateStatus{KubeProxy: string(c.proxy), Addresses: c.addresses}}
+				web, whole := web.DeepCopy(), whole.DeepCopy()
+				web.ResourceVersion, whole.ResourceVersion = "", ""
+				client := fakeClient(t, state, web, whole, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}).Build()
+				if c.yields > 0 {
+					time.AfterFunc(c.yields, func() {
+						state.Status.Addresses = []string{"172.25.254.51"}
+						if err := client.Update(context.Background(), state); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				began := time.Now()
+				if err := Release(t.Context(), client, slog.New(slog.NewTextHandler(t.Output(), nil)), "metallb-system"); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took != c.want {
+					t.Errorf("it took %s, want %s", took, c.want)
+				}
+			})
+		})
 	}
 }
 
@@ -323,7 +405,7 @@ func TestAllServices(t *testing.T) {
 		plan.ProxyNone:     "",
 		plan.ProxyIPTables: "one runs on node n1 (mode iptables): remove it, or the flag",
 		plan.ProxyNFTables: "one runs on node n1 (mode nftables)",
-		plan.ProxyIPVS:     "one runs on node n1 (mode ipvs)",
+		plan.ProxyIPVS:     "one runs on node n1 in IPVS mode, or has left its device there: remove it and run kube-proxy --cleanup, or remove the flag",
 		plan.ProxyCilium:   "Cilium does so already on node n1: have it leave that, or remove the flag",
 		plan.ProxyCalico:   "Calico does so already on node n1",
 	} {

@@ -2,8 +2,12 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,12 +17,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-lb/fairlead/allocator"
+	"github.com/fairlead-lb/fairlead/api/v1alpha1"
+	"github.com/fairlead-lb/fairlead/internal/addrset"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
 )
 
 // Release has kube-proxy serve everything that IPVS serves, and returns when it does: before the programmers go. It sets the
-// ConfigMap that the controller and the programmers follow, and waits for the controller. That is gone with the programmers,
-// or set to something else by whoever wants them back.
+// ConfigMap that the controller and the programmers follow, and waits for the controller, and for the programmers, which know
+// when kube-proxy has begun. That is gone with the programmers, or set to something else by whoever wants them back.
 func Release(ctx context.Context, c client.Client, log *slog.Logger, namespace string) error {
 	setting := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: settingName}}
 	patch := fmt.Appendf(nil, `{"data":{%q:%q}}`, settingKey, mode.None)
@@ -30,14 +36,19 @@ func Release(ctx context.Context, c client.Client, log *slog.Logger, namespace s
 	if err != nil {
 		return fmt.Errorf("setting ConfigMap %q: %w", settingName, err)
 	}
+	var released []netip.Addr
 	for said := -1; ; {
 		var list corev1.ServiceList
 		if err := c.List(ctx, &list); err != nil {
 			return fmt.Errorf("listing Services: %w", err)
 		}
 		left := 0
+		released = nil
 		for i := range list.Items {
 			s := &list.Items[i]
+			if s.Labels[labelProxyName] != proxyName {
+				released = append(released, allocator.Ingress(s)...)
+			}
 			if meta.FindStatusCondition(s.Status.Conditions, ConditionProgrammed) != nil && len(proxied(s, allocator.Ingress(s))) > 0 {
 				left++
 			}
@@ -55,9 +66,54 @@ func Release(ctx context.Context, c client.Client, log *slog.Logger, namespace s
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
-	select { // kube-proxy needs a moment to begin; the programmers serve on meanwhile
-	case <-ctx.Done():
-	case <-time.After(lingering):
+	return letGo(ctx, c, log, namespace, released)
+}
+
+// letGo waits until no programmer beside a kube-proxy reports any of these addresses, so that nothing of them is left in a
+// kernel when the programmers go. One that tells nothing any more is waited for no longer than the others take.
+func letGo(ctx context.Context, c client.Client, log *slog.Logger, namespace string, released []netip.Addr) error {
+	var nodes corev1.NodeList
+	if err := c.List(ctx, &nodes); err != nil {
+		return fmt.Errorf("listing Nodes: %w", err)
 	}
-	return nil
+	var holding []string
+	for _, n := range nodes.Items {
+		holding = append(holding, n.Name)
+	}
+	wait := func(d time.Duration) error {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the programmers of %s: %w", strings.Join(holding, ", "), ctx.Err())
+		case <-time.After(d):
+			return nil
+		}
+	}
+	if err := wait(mode.Lingering); err != nil { // what they report now may not be what they make of it
+		return err
+	}
+	for began := time.Now(); ; {
+		var errs []error
+		holding = slices.DeleteFunc(holding, func(node string) bool {
+			var state v1alpha1.ProgrammerState
+			if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: node}, &state); err != nil {
+				errs = append(errs, client.IgnoreNotFound(err))
+				return apierrors.IsNotFound(err)
+			}
+			serves, _ := addrset.Parse(state.Status.Addresses) // what parses
+			return state.Status.KubeProxy == "" || !slices.ContainsFunc(released, serves.Contains)
+		})
+		if err := errors.Join(errs...); err != nil {
+			return fmt.Errorf("asking what programmers serve: %w", err)
+		}
+		silent := time.Since(began) > mode.Patience
+		if silent {
+			log.Warn("programmers still report what kube-proxy is to serve", "nodes", holding)
+		}
+		if silent || len(holding) == 0 {
+			return wait(mode.Lingering) // in which they let go
+		}
+		if err := wait(time.Second); err != nil {
+			return err
+		}
+	}
 }

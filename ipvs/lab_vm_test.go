@@ -37,6 +37,8 @@ type lab struct {
 	client *host
 	nodes  map[string]*host
 	pods   map[string]*host
+	// marksOnly has the nodes serve as beside kube-proxy in IPVS mode.
+	marksOnly bool
 }
 
 const (
@@ -296,7 +298,7 @@ func (l *lab) service(pods ...string) plan.Service {
 // view is what a node sees.
 func (l *lab) view(node string, services ...plan.Service) plan.View {
 	n := l.nodes[node]
-	return plan.View{Node: node, Services: services, Addresses: []netip.Addr{n.v4, n.v6}, Drain: time.Minute,
+	return plan.View{Node: node, Services: services, Addresses: []netip.Addr{n.v4, n.v6}, Drain: time.Minute, MarksOnly: l.marksOnly,
 		Internal: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/64")}}
 }
 

@@ -306,8 +306,53 @@ func cleanup(l *lab) {
 	}
 }
 
+// yielding: an address goes back to kube-proxy in IPVS mode, whose server and device are there in its place. Whoever is connected
+// notices nothing until the address is let go, and nobody else does at any time.
+func yielding(l *lab) {
+	t := l.t
+	l.marksOnly = true
+	defer func() { l.marksOnly = false }()
+	a := l.nodes["a"]
+	l.apply("a", l.view("a", l.service("pod1")))
+	f, err := l.client.open("tcp", web4, "", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	a.Lines(t, `
+		ipvsadm -A -t 192.0.2.1:80
+		ipvsadm -a -t 192.0.2.1:80 -r 10.244.0.2:8080 -m
+		ip link add kube-ipvs0 type dummy
+		ip addr add 192.0.2.1/32 dev kube-ipvs0`)
+	defer a.Lines(t, "ipvsadm -D -t 192.0.2.1:80\nip link del kube-ipvs0")
+	local, err := plan.Local{}, error(nil)
+	a.Do(func() { local, err = a.kernel.Look(t.Context()) })
+	if err != nil || local.Proxy != plan.ProxyIPVS || !slices.Equal(local.TakenUp, []netip.Addr{netip.MustParseAddr(vip4)}) || slices.Contains(local.Addresses, netip.MustParseAddr(vip4)) {
+		t.Errorf("the node has %v of kube-proxy in mode %s, and %v itself (%v)", local.TakenUp, local.Proxy, local.Addresses, err)
+	}
+	if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod1"] != 4 {
+		t.Errorf("before it yields %v answer, want ours", got)
+	}
+	s := l.service("pod1")
+	s.Yields = true
+	l.apply("a", l.view("a", s))
+	for range 2 {
+		if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod2"] != 4 {
+			t.Errorf("when it yields %v answer, want kube-proxy's", got)
+		}
+		if err := f.send(patience); err != nil || f.pod != "pod1" {
+			t.Fatalf("the connection that there was: %v, now %s", err, f.pod)
+		}
+	}
+	l.apply("a", l.view("a"))
+	if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod2"] != 4 {
+		t.Errorf("when it is let go %v answer, want kube-proxy's", got)
+	}
+}
+
 // oneAnswer: three nodes have an address of the segment; only the one whose speaker announces it answers for it, and no frame
-// of another one carries it as the sender, not even where that one's answers leave by the segment.
+// of another one carries it as the sender, not even where that one's answers leave by the segment, nor where kube-proxy in IPVS
+// mode without strictARP has the address as well.
 func oneAnswer(l *lab) {
 	t := l.t
 	vip := netip.MustParseAddr("10.0.0.100")
@@ -315,6 +360,12 @@ func oneAnswer(l *lab) {
 	s.LoadBalancer = []netip.Addr{vip}
 	senders := l.watchARP(vip)
 	l.program(s)
+	if l.marksOnly {
+		for _, n := range l.nodes {
+			n.Lines(t, "ip link add kube-ipvs0 type dummy\nip addr add 10.0.0.100/32 dev kube-ipvs0")
+			defer n.Command(t, "ip", "link", "del", "kube-ipvs0")
+		}
+	}
 	if _, err := l.client.Try("ping", "-c1", "-W1", vip.String()); err == nil {
 		t.Fatal("somebody answers though nobody announces")
 	}
@@ -355,6 +406,7 @@ func oneAnswer(l *lab) {
 	if got := senders(); len(got) != 1 || got["a"] == 0 {
 		t.Errorf("ARP frames with the address as their sender come from %v, want node a alone", got)
 	}
+	l.client.Command(t, "ip", "neigh", "del", vip.String(), "dev", "eth0")
 }
 
 func (l *lab) linkOf(node string) speakerplan.Link {

@@ -164,7 +164,17 @@ func (r *round) run(ctx context.Context, now time.Time) time.Duration {
 func (r *round) differs(l *plan.Local) bool {
 	was := &r.local
 	return !slices.Equal(was.Lacking, l.Lacking) || !slices.Equal(was.Addresses, l.Addresses) || was.Proxy != l.Proxy ||
-		!slices.Equal(r.waited(was.Listening), r.waited(l.Listening))
+		!slices.Equal(r.waited(was.Listening), r.waited(l.Listening)) || !slices.Equal(r.shared(was), r.shared(l))
+}
+
+// shared returns the addresses served here that kube-proxy has taken up, too.
+func (r *round) shared(l *plan.Local) (out []netip.Addr) {
+	for _, a := range l.TakenUp {
+		if _, served := slices.BinarySearchFunc(r.plan.Addresses, a, netip.Addr.Compare); served {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // waited returns the listeners that keep a Service from a node port.
@@ -255,7 +265,8 @@ func (r *round) tell(now time.Time, problems []verdict.Verdict) {
 	switch proxy := r.local.Proxy; {
 	case proxy == plan.ProxyIPVS:
 		next.Problems = append(slices.Clone(problems), verdict.Verdict{Reason: verdict.KubeProxyIPVS,
-			Message: fmt.Sprintf("kube-proxy runs in IPVS mode on node %s, so everything is served by firewall marks", r.Node)})
+			Message: fmt.Sprintf("kube-proxy runs in IPVS mode on node %s, so everything is served by firewall marks; "+
+				"with ipvs.excludeCIDRs: [%q, %q] in its configuration it does not try in vain to delete them", r.Node, excludeCIDRs()[0], excludeCIDRs()[1])})
 	case proxy.Replaces():
 		next.Problems = append(slices.Clone(problems), verdict.Verdict{Reason: verdict.KubeProxyReplaced,
 			Message: fmt.Sprintf("%s serves Services by eBPF on node %s, so IPVS serves only what that leaves alone", proxy, r.Node)})
@@ -265,6 +276,10 @@ func (r *round) tell(now time.Time, problems []verdict.Verdict) {
 		r.Changed()
 	}
 }
+
+// excludeCIDRs are what kube-proxy in IPVS mode takes for the addresses of firewall-mark servers, as its configuration names
+// what it leaves alone. What is served here has no place there: kube-proxy would not let go of its own servers of it either.
+func excludeCIDRs() []string { return []string{"0.0.0.0/32", "::/128"} }
 
 // shown is how many lines of an error people are told; the log has them all.
 const shown = 5

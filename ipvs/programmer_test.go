@@ -248,6 +248,9 @@ func TestNodeChanges(t *testing.T) {
 		w.do(func() { w.local.Proxy = plan.ProxyIPVS })
 		w.pass(checkEvery)
 		w.expect(t, true, "192.0.2.1", verdict.KubeProxyIPVS)
+		if m := w.programmer.Report().Problems[0].Message; !strings.Contains(m, `ipvs.excludeCIDRs: ["0.0.0.0/32", "::/128"]`) {
+			t.Errorf("the message is %q", m)
+		}
 		if dump := w.fake.Dump(); strings.Contains(dump, "TCP") || !strings.Contains(dump, "FWM") {
 			t.Errorf("beside kube-proxy in IPVS mode the kernel has\n%s", dump)
 		}
@@ -259,6 +262,31 @@ func TestNodeChanges(t *testing.T) {
 		}
 		if dump := w.fake.Dump(); !strings.Contains(dump, "TCP") {
 			t.Errorf("beside Cilium the kernel has\n%s", dump)
+		}
+	})
+}
+
+// TestTakenUp: when kube-proxy takes up an address that is served here, or lets it go, a new plan is made: it may be time to let
+// go of it. Other addresses of kube-proxy's make none.
+func TestTakenUp(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		for _, c := range []struct {
+			takenUp []string
+			views   int
+		}{
+			{nil, 0}, {[]string{"10.96.0.1"}, 0}, {[]string{"10.96.0.1", "192.0.2.1"}, 1}, {[]string{"10.96.0.1", "10.96.0.2", "192.0.2.1"}, 0}, {[]string{"10.96.0.1"}, 1},
+		} {
+			before := w.views
+			w.do(func() {
+				w.local.TakenUp = nil
+				for _, a := range c.takenUp {
+					w.local.TakenUp = append(w.local.TakenUp, netip.MustParseAddr(a))
+				}
+			})
+			w.pass(checkEvery)
+			if got := w.views - before; got != c.views {
+				t.Errorf("with %v on kube-proxy's device %d new plans were made, want %d", c.takenUp, got, c.views)
+			}
 		}
 	})
 }

@@ -3,220 +3,46 @@
 package ipvs
 
 import (
-	"encoding/json"
-	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/fairlead-lb/fairlead/internal/netnstest"
-	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
-const (
-	apiAddress = "127.0.0.1:8001"
-	syncEvery  = 2 * time.Second  // of kube-proxy
-	starting   = 90 * time.Second // of kube-proxy under emulation, which takes 9 s on an idle machine
-	ownService = "10.96.0.20:80"  // a Service that kube-proxy serves
-)
-
-// apiServer answers what kube-proxy asks: lists, watches in which nothing happens, its node.
-func (l *lab) apiServer(on *host) {
-	l.t.Helper()
-	meta := metav1.ObjectMeta{Name: "theirs", Namespace: "x", UID: "1", ResourceVersion: "1"}
-	service := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: meta, Spec: corev1.ServiceSpec{
-		Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.96.0.20", ClusterIPs: []string{"10.96.0.20"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
-		Ports: []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}}}}
-	meta.Labels = map[string]string{discoveryv1.LabelServiceName: "theirs"}
-	slice := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"}, ObjectMeta: meta,
-		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{l.pods["pod1"].v4.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
-		Ports: []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080)), Protocol: new(corev1.ProtocolTCP)}}}
-	node := &corev1.Node{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "2", ResourceVersion: "1"},
-		Spec:   corev1.NodeSpec{PodCIDR: "10.244.0.0/16", PodCIDRs: []string{"10.244.0.0/16"}},
-		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: on.v4.String()}}}}
-	mux := http.NewServeMux()
-	for path, list := range map[string]struct {
-		version, kind string
-		item          any
-	}{
-		"/api/v1/services": {"v1", "ServiceList", service}, "/apis/discovery.k8s.io/v1/endpointslices": {"discovery.k8s.io/v1", "EndpointSliceList", slice},
-		"/api/v1/nodes": {"v1", "NodeList", node}, "/apis/networking.k8s.io/v1/servicecidrs": {"networking.k8s.io/v1", "ServiceCIDRList", nil},
-	} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			items := []any{}
-			if list.item != nil {
-				items = append(items, list.item)
-			}
-			if r.FormValue("watch") == "" {
-				json.NewEncoder(w).Encode(map[string]any{"apiVersion": list.version, "kind": list.kind, "metadata": map[string]string{"resourceVersion": "1"}, "items": items})
-				return
-			}
-			if r.FormValue("sendInitialEvents") == "true" {
-				for _, x := range items {
-					json.NewEncoder(w).Encode(map[string]any{"type": "ADDED", "object": x})
-				}
-				json.NewEncoder(w).Encode(map[string]any{"type": "BOOKMARK", "object": map[string]any{"apiVersion": list.version, "kind": strings.TrimSuffix(list.kind, "List"),
-					"metadata": map[string]any{"resourceVersion": "1", "annotations": map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}})
-			}
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-		})
-	}
-	mux.HandleFunc("GET /api/v1/nodes/a", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(node)
-	})
-	var listener net.Listener
-	var err error
-	on.Do(func() { listener, err = net.Listen("tcp", apiAddress) })
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	server := &http.Server{Handler: mux}
-	go server.Serve(listener)
-	l.t.Cleanup(func() { server.Close() })
-}
-
-// kubeProxy runs kube-proxy in a mode on a node until stop is called, and returns what reads its log.
-func (l *lab) kubeProxy(on *host, mode string) (log func() string, stop func()) {
-	l.t.Helper()
-	config := filepath.Join(l.t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c"}}],
-		"clusters": [{"name": "c", "cluster": {"server": "http://%s"}}]}`, apiAddress)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		l.t.Fatal(err)
-	}
-	file, err := os.Create(filepath.Join(l.t.TempDir(), "log"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	cmd := exec.Command("/t/kube-proxy", "--kubeconfig="+config, "--proxy-mode="+mode, "--hostname-override=a", "--cluster-cidr=10.244.0.0/16",
-		"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s",
-		"--ipvs-sync-period="+syncEvery.String(), "--ipvs-min-sync-period=1s")
-	cmd.Stdout, cmd.Stderr = file, file
-	on.Do(func() { err = cmd.Start() })
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	log = func() string {
-		text, err := os.ReadFile(file.Name())
-		if err != nil {
-			return err.Error()
-		}
-		return string(text)
-	}
-	return log, func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		file.Close()
-	}
-}
-
-// TestKubeProxy: beside the real kube-proxy in IPVS mode the address is served through two full syncs, in nftables mode after a
-// start that empties the table of IPVS, and in iptables mode.
-func TestKubeProxy(t *testing.T) {
-	if out, err := exec.Command("modprobe", "ip_vs").CombinedOutput(); err != nil {
-		t.Fatalf("modprobe ip_vs: %v\n%s", err, out)
-	}
-	l := newLab(t)
-	a := l.nodes["a"]
-	l.apiServer(a)
-	p, stop := l.run("a", l.view("a", l.service("pod1", "pod3")))
-	defer stop()
-	report := func(mode plan.Proxy) {
-		t.Helper()
-		netnstest.Eventually(t, starting, func() error {
-			r := p.Report()
-			told := false
-			for _, v := range r.Problems {
-				told = told || v.Reason == verdict.KubeProxyIPVS
-			}
-			if r.Proxy != mode || told != (mode == plan.ProxyIPVS) || !r.Ready {
-				return fmt.Errorf("the report has kube-proxy in mode %q, problems %v, ready %v; want mode %s", r.Proxy, r.Problems, r.Ready, mode)
-			}
-			return nil
-		})
-	}
-	// stays asks until a condition holds, without one request that fails.
-	stays := func(mode string, log func() string, until func(time.Duration) bool) {
-		t.Helper()
-		asked := 0
-		for began := time.Now(); !until(time.Since(began)); asked++ {
-			for to, source := range map[string]string{web4: "10.0.0.1", web6: "fd00:a::1"} {
-				if _, from, err := l.client.ask("tcp", to); err != nil || from != source {
-					t.Fatalf("beside kube-proxy in mode %s: %v, source %s\n%s", mode, err, from, a.Command(t, "ipvsadm", "-Ln"))
-				}
-			}
-			time.Sleep(200 * time.Millisecond) // the machine's one processor is kube-proxy's, too
-			if time.Since(began) > time.Minute {
-				t.Fatalf("kube-proxy in mode %s does not get on:\n%s", mode, log())
-			}
-		}
-		t.Logf("%d requests answered beside kube-proxy in mode %s", 2*asked, mode)
-		if _, _, err := l.pods["pod2"].ask("tcp", ownService); err != nil {
-			t.Errorf("kube-proxy's own Service in mode %s: %v\n%s", mode, err, log())
-		}
-	}
-
-	log, end := l.kubeProxy(a, "ipvs")
-	report(plan.ProxyIPVS)
-	netnstest.Eventually(t, starting, func() error {
-		f, err := l.pods["pod2"].open("tcp", ownService, "", 300*time.Millisecond)
-		if err == nil {
-			f.Close()
-		}
-		return err
-	})
-	got := a.Command(t, "ipvsadm", "-Ln")
-	if strings.Contains(got, vip4) || !strings.Contains(got, "FWM") || !strings.Contains(got, ownService) {
-		t.Errorf("there are servers with the address, or none of kube-proxy's:\n%s", got)
-	}
-	// In every full sync it deletes what it does not know: a server with an address, and in vain those with a mark, which it
-	// takes for one of the address 0.0.0.0.
-	a.Command(t, "ipvsadm", "-A", "-t", "198.51.100.9:80")
-	const sync = `virtualServer="0.0.0.0:0/"`
-	before := strings.Count(log(), sync)
-	stays("ipvs", log, func(time.Duration) bool { return strings.Count(log(), sync) >= before+2 })
-	if got := a.Command(t, "ipvsadm", "-Ln"); strings.Contains(got, "198.51.100.9") {
-		t.Errorf("kube-proxy leaves foreign servers alone: are firewall marks still needed?\n%s", got)
-	}
-	end()
-
-	// In nftables mode it empties the table of IPVS when it starts, and then leaves it alone.
-	log, end = l.kubeProxy(a, "nftables")
-	report(plan.ProxyNFTables)
-	netnstest.Eventually(t, 3*time.Second, func() error { return l.quick(web4, "10.0.0.1") })
-	if got := a.Command(t, "ipvsadm", "-Ln"); !strings.Contains(got, web4) {
-		t.Errorf("beside kube-proxy in nftables mode there is no server with the address:\n%s", got)
-	}
-	stays("nftables", log, func(d time.Duration) bool { return d > 2*time.Second })
-	end()
-
-	// In iptables mode it leaves that alone from the start.
-	log, end = l.kubeProxy(a, "iptables")
+// TestKubeProxyWithExcludeCIDRs: with the lines that the programmer names, kube-proxy in IPVS mode does not try to delete
+// firewall-mark servers any more, and goes on deleting others, but for those in CIDRs that are excluded, too.
+func TestKubeProxyWithExcludeCIDRs(t *testing.T) {
+	b := besideKubeProxy(t)
+	log, end := b.kubeProxy(b.a, plan.ProxyIPVS, "--ipvs-exclude-cidrs="+strings.Join(excludeCIDRs(), ",")+",203.0.113.0/24")
 	defer end()
-	report(plan.ProxyIPTables)
-	netnstest.Eventually(t, 3*time.Second, func() error { return l.quick(web4, "10.0.0.1") })
-	if got := a.Command(t, "ipvsadm", "-Ln"); !strings.Contains(got, web4) {
-		t.Errorf("beside kube-proxy in iptables mode there is no server with the address:\n%s", got)
+	b.sees(plan.ProxyIPVS)
+	deleted, excluded := b.foreign("198.51.100.9:80"), b.foreign("203.0.113.9:80")
+	for range 2 {
+		b.stays(log, func(time.Duration) bool { return !deleted() })
+		deleted = b.foreign("198.51.100.9:80")
 	}
-	netnstest.Eventually(t, starting, func() error { // its first sync comes after it tells its mode
-		f, err := l.pods["pod2"].open("tcp", ownService, "", 300*time.Millisecond)
-		if err == nil {
-			f.Close()
+	if !excluded() {
+		t.Errorf("a server in an excluded CIDR was deleted:\n%s", log())
+	}
+	if strings.Contains(log(), triesInVain) {
+		t.Errorf("kube-proxy tries to delete firewall-mark servers:\n%s", log())
+	}
+}
+
+// TestKubeProxy: beside the real kube-proxy the address is served in nftables mode after a start that empties the table of
+// IPVS, and in iptables mode.
+func TestKubeProxy(t *testing.T) {
+	b := besideKubeProxy(t)
+	for _, mode := range []plan.Proxy{plan.ProxyNFTables, plan.ProxyIPTables} {
+		log, end := b.kubeProxy(b.a, mode)
+		b.sees(mode)
+		netnstest.Eventually(t, 10*patience, func() error { return b.quick(web4, "10.0.0.1") })
+		if got := b.a.Command(t, "ipvsadm", "-Ln"); !strings.Contains(got, web4) {
+			t.Errorf("beside kube-proxy in mode %s there is no server with the address:\n%s", mode, got)
 		}
-		return err
-	})
-	stays("iptables", log, func(d time.Duration) bool { return d > 2*time.Second })
+		b.stays(log, func(d time.Duration) bool { return d > 2*time.Second })
+		end()
+	}
 }

@@ -29,7 +29,7 @@ func TestTraffic(t *testing.T) {
 		t.Fatalf("modprobe ip_vs: %v\n%s", err, out)
 	}
 	l := newLab(t)
-	for _, c := range trafficCases() {
+	run := func(c trafficCase) {
 		t.Run(c.name, func(t *testing.T) {
 			began := time.Now()
 			l.t = t
@@ -39,6 +39,18 @@ func TestTraffic(t *testing.T) {
 			l.via("a")
 			t.Logf("took %s", time.Since(began).Round(10*time.Millisecond))
 		})
+	}
+	for _, l.marksOnly = range []bool{false, true} {
+		for _, c := range servingCases() {
+			if l.marksOnly {
+				c.name += ", by firewall marks alone"
+			}
+			run(c)
+		}
+	}
+	l.marksOnly = false
+	for _, c := range trafficCases() {
+		run(c)
 	}
 }
 
@@ -53,7 +65,8 @@ func both(l *lab, f func(web, dns, node string)) {
 	f(web6, dns6, l.nodes["a"].v6.String())
 }
 
-func trafficCases() []trafficCase {
+// servingCases are those of what is served by servers with addresses or, beside kube-proxy in IPVS mode, by firewall marks alone.
+func servingCases() []trafficCase {
 	return []trafficCase{
 		{"every pod answers by TCP and UDP, IPv4 and IPv6, and sees the node", func(l *lab) {
 			l.program(l.service("pod1", "pod2", "pod3"))
@@ -64,14 +77,6 @@ func trafficCases() []trafficCase {
 					}
 				}
 			})
-		}},
-		{"an address that is nearer to the pods than the node's is not taken for masquerading", func(l *lab) {
-			s := l.service("pod1", "pod3")
-			s.LoadBalancer = []netip.Addr{netip.MustParseAddr("fd00:244::ff"), netip.MustParseAddr("10.244.0.255")}
-			l.program(s)
-			l.client.Lines(l.t, "ip -6 route replace fd00:244::ff via fd00:a::1\nip route replace 10.244.0.255 via 10.0.0.1")
-			l.answers(l.client, "tcp", "[fd00:244::ff]:80", 2, "fd00:a::1")
-			l.answers(l.client, "tcp", "10.244.0.255:80", 2, "10.0.0.1")
 		}},
 		{"pods and host processes reach the address, and a pod itself", func(l *lab) {
 			l.program(l.service("pod1"))
@@ -141,6 +146,119 @@ func trafficCases() []trafficCase {
 			l.silent(l.client, "udp", dns4, "10.0.0.251:0")
 			// No range is of IPv6, so that is open, as kube-proxy has it.
 			l.answers(l.client, "tcp", web6, 2, "")
+		}},
+		{"only the ports of Services answer, and pings", func(l *lab) {
+			a := l.nodes["a"]
+			a.serve(l.t, 2222) // on all addresses of the node
+			v := l.view("a", l.service("pod1"))
+			l.apply("a", v)
+			for _, vip := range []string{vip4, vip6} {
+				to := netip.AddrPortFrom(netip.MustParseAddr(vip), 2222).String()
+				l.refused(l.client, "tcp", to)
+				l.refused(l.client, "udp", to)
+				if out, err := l.client.Try("ping", "-c1", "-W1", vip); err == nil {
+					l.t.Errorf("%s answers pings:\n%s", vip, out)
+				}
+			}
+			if pod, _, err := l.client.ask("tcp", netip.AddrPortFrom(a.v4, 2222).String()); pod != "a" {
+				l.t.Errorf("the node itself: %v", err)
+			}
+			v.Ping = true
+			l.apply("a", v)
+			for _, vip := range []string{vip4, vip6} {
+				l.client.Command(l.t, "ping", "-c1", "-W2", vip)
+			}
+		}},
+		{"a Service served whole", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.LoadBalancer = nil
+			s.ClusterIPs = []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00:96::10")}
+			s.Ports[0].NodePort = 30080
+			l.program(s)
+			for i, ip := range s.ClusterIPs {
+				to := netip.AddrPortFrom(ip, 80).String()
+				source := []string{l.pods["pod2"].v4.String(), l.pods["pod2"].v6.String()}[i]
+				if got := l.answers(l.pods["pod2"], "tcp", to, 4, source); len(got) != 2 { // as a pod sees pods
+					l.t.Errorf("%s is answered by %v", to, got)
+				}
+				l.answers(l.pods["pod1"], "tcp", to, 4, "") // itself too
+				l.answers(l.nodes["c"], "tcp", to, 2, "")
+			}
+			l.answers(l.client, "tcp", "10.0.0.1:30080", 2, "10.0.0.1")
+			l.answers(l.client, "tcp", "[fd00:a::3]:30080", 2, "fd00:a::3")
+			s.InternalLocal = true
+			l.program(s)
+			for _, ip := range s.ClusterIPs {
+				to := netip.AddrPortFrom(ip, 80).String()
+				for _, inside := range []*host{l.pods["pod2"], l.nodes["a"]} {
+					if got := l.answers(inside, "tcp", to, 4, ""); got["pod1"] != 4 {
+						l.t.Errorf("internalTrafficPolicy Local: %s asks %s and is answered by %v", inside.name, to, got)
+					}
+				}
+				if f, err := l.nodes["c"].open("tcp", to, "", unanswered); err == nil {
+					l.t.Errorf("internalTrafficPolicy Local: a node without an endpoint is answered by %s", f.pod)
+				}
+			}
+			l.answers(l.client, "tcp", "10.0.0.3:30080", 2, "10.0.0.3") // which that does not bind
+		}},
+		{"a server that goes keeps its TCP connections and loses its UDP flows", func(l *lab) {
+			l.program(l.service("pod1", "pod2"))
+			var flows []*flow
+			for range 8 {
+				f, err := l.client.open("tcp", web4, "", patience)
+				if err != nil {
+					l.t.Fatal(err)
+				}
+				flows = append(flows, f)
+			}
+			udp := map[string]*flow{}
+			for i := 0; len(udp) < 2 && i < 8; i++ {
+				f, err := l.client.open("udp", dns4, "", patience)
+				if err != nil {
+					l.t.Fatal(err)
+				}
+				udp[f.pod] = f
+			}
+			l.program(l.service("pod2"))
+			for range 3 {
+				for _, f := range flows {
+					pod := f.pod
+					if err := f.send(patience); err != nil || f.pod != pod {
+						l.t.Fatalf("a connection to %s: %v, now %s", pod, err, f.pod)
+					}
+				}
+			}
+			if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod2"] != 4 {
+				l.t.Errorf("new connections are answered by %v", got)
+			}
+			f := udp["pod1"]
+			began := time.Now()
+			for f.pod == "pod1" && time.Since(began) < patience {
+				if err := f.send(unanswered); err == nil && f.pod == "pod1" {
+					l.t.Fatal("a UDP flow still reaches the server that is gone")
+				}
+			}
+			if f.pod != "pod2" {
+				l.t.Error("a UDP flow of a server that is gone finds no other")
+			}
+			for _, f := range flows {
+				f.Close()
+			}
+		}},
+		{"one node answers ARP, and no other is the sender of a frame with the address", oneAnswer},
+	}
+}
+
+// trafficCases are the others.
+func trafficCases() []trafficCase {
+	return []trafficCase{
+		{"an address that is nearer to the pods than the node's is not taken for masquerading", func(l *lab) {
+			s := l.service("pod1", "pod3")
+			s.LoadBalancer = []netip.Addr{netip.MustParseAddr("fd00:244::ff"), netip.MustParseAddr("10.244.0.255")}
+			l.program(s)
+			l.client.Lines(l.t, "ip -6 route replace fd00:244::ff via fd00:a::1\nip route replace 10.244.0.255 via 10.0.0.1")
+			l.answers(l.client, "tcp", "[fd00:244::ff]:80", 2, "fd00:a::1")
+			l.answers(l.client, "tcp", "10.244.0.255:80", 2, "10.0.0.1")
 		}},
 		{"port ranges: first, middle and last port, none outside, and one pod for a client", func(l *lab) {
 			s := l.service("pod1", "pod2", "pod3")
@@ -236,60 +354,6 @@ func trafficCases() []trafficCase {
 					l.t.Errorf("at %s a client with affinity is answered by %v", name, pods)
 				}
 			}
-		}},
-		{"only the ports of Services answer, and pings", func(l *lab) {
-			a := l.nodes["a"]
-			a.serve(l.t, 2222) // on all addresses of the node
-			v := l.view("a", l.service("pod1"))
-			l.apply("a", v)
-			for _, vip := range []string{vip4, vip6} {
-				to := netip.AddrPortFrom(netip.MustParseAddr(vip), 2222).String()
-				l.refused(l.client, "tcp", to)
-				l.refused(l.client, "udp", to)
-				if out, err := l.client.Try("ping", "-c1", "-W1", vip); err == nil {
-					l.t.Errorf("%s answers pings:\n%s", vip, out)
-				}
-			}
-			if pod, _, err := l.client.ask("tcp", netip.AddrPortFrom(a.v4, 2222).String()); pod != "a" {
-				l.t.Errorf("the node itself: %v", err)
-			}
-			v.Ping = true
-			l.apply("a", v)
-			for _, vip := range []string{vip4, vip6} {
-				l.client.Command(l.t, "ping", "-c1", "-W2", vip)
-			}
-		}},
-		{"a Service served whole", func(l *lab) {
-			s := l.service("pod1", "pod3")
-			s.LoadBalancer = nil
-			s.ClusterIPs = []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fd00:96::10")}
-			s.Ports[0].NodePort = 30080
-			l.program(s)
-			for i, ip := range s.ClusterIPs {
-				to := netip.AddrPortFrom(ip, 80).String()
-				source := []string{l.pods["pod2"].v4.String(), l.pods["pod2"].v6.String()}[i]
-				if got := l.answers(l.pods["pod2"], "tcp", to, 4, source); len(got) != 2 { // as a pod sees pods
-					l.t.Errorf("%s is answered by %v", to, got)
-				}
-				l.answers(l.pods["pod1"], "tcp", to, 4, "") // itself too
-				l.answers(l.nodes["c"], "tcp", to, 2, "")
-			}
-			l.answers(l.client, "tcp", "10.0.0.1:30080", 2, "10.0.0.1")
-			l.answers(l.client, "tcp", "[fd00:a::3]:30080", 2, "fd00:a::3")
-			s.InternalLocal = true
-			l.program(s)
-			for _, ip := range s.ClusterIPs {
-				to := netip.AddrPortFrom(ip, 80).String()
-				for _, inside := range []*host{l.pods["pod2"], l.nodes["a"]} {
-					if got := l.answers(inside, "tcp", to, 4, ""); got["pod1"] != 4 {
-						l.t.Errorf("internalTrafficPolicy Local: %s asks %s and is answered by %v", inside.name, to, got)
-					}
-				}
-				if f, err := l.nodes["c"].open("tcp", to, "", unanswered); err == nil {
-					l.t.Errorf("internalTrafficPolicy Local: a node without an endpoint is answered by %s", f.pod)
-				}
-			}
-			l.answers(l.client, "tcp", "10.0.0.3:30080", 2, "10.0.0.3") // which that does not bind
 		}},
 		{"weights, and endpoints that are being deleted while there is no other", func(l *lab) {
 			s := l.service("pod1", "pod3")
@@ -430,50 +494,6 @@ TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
 				l.t.Errorf("there are %d virtual servers, want 3 of TCP and 2 of UDP for IPv4, and 3 for IPv6", got)
 			}
 		}},
-		{"a server that goes keeps its TCP connections and loses its UDP flows", func(l *lab) {
-			l.program(l.service("pod1", "pod2"))
-			var flows []*flow
-			for range 8 {
-				f, err := l.client.open("tcp", web4, "", patience)
-				if err != nil {
-					l.t.Fatal(err)
-				}
-				flows = append(flows, f)
-			}
-			udp := map[string]*flow{}
-			for i := 0; len(udp) < 2 && i < 8; i++ {
-				f, err := l.client.open("udp", dns4, "", patience)
-				if err != nil {
-					l.t.Fatal(err)
-				}
-				udp[f.pod] = f
-			}
-			l.program(l.service("pod2"))
-			for range 3 {
-				for _, f := range flows {
-					pod := f.pod
-					if err := f.send(patience); err != nil || f.pod != pod {
-						l.t.Fatalf("a connection to %s: %v, now %s", pod, err, f.pod)
-					}
-				}
-			}
-			if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod2"] != 4 {
-				l.t.Errorf("new connections are answered by %v", got)
-			}
-			f := udp["pod1"]
-			began := time.Now()
-			for f.pod == "pod1" && time.Since(began) < patience {
-				if err := f.send(unanswered); err == nil && f.pod == "pod1" {
-					l.t.Fatal("a UDP flow still reaches the server that is gone")
-				}
-			}
-			if f.pod != "pod2" {
-				l.t.Error("a UDP flow of a server that is gone finds no other")
-			}
-			for _, f := range flows {
-				f.Close()
-			}
-		}},
 		{"a pod that is being deleted keeps its connections while it is there, and then the client is told", func(l *lab) {
 			v := l.view("a", l.service("pod1"))
 			v.Drain = time.Second
@@ -506,6 +526,7 @@ TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
 				l.t.Errorf("when the pod is gone, the client gets %v, want a reset", err)
 			}
 		}},
+		{"beside kube-proxy in IPVS mode, connections go on when an address yields to it, and what begins is its", yielding},
 		{"pods are replaced one by one under load, and no connection fails", rolling},
 		{"what serves Services instead of kube-proxy is seen", func(l *lab) {
 			a := l.nodes["a"]
@@ -525,7 +546,6 @@ TCP  192.0.2.1:80 mh (mh-fallback,mh-port) persistent 10800
 		{"node ports on which a process listens are served by the other nodes, and here when it stops", listener},
 		{"what others take away is repaired within 2 s", repair},
 		{"a restart of the programmer disturbs nothing", restart},
-		{"one node answers ARP, and no other is the sender of a frame with the address", oneAnswer},
 		{"cleanup leaves the node as it was found", cleanup},
 	}
 }

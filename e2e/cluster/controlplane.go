@@ -158,12 +158,15 @@ func (c *Cluster) joinControlPlane(ctx context.Context) error {
 }
 
 // StopAPIServer kills kube-apiserver; StartAPIServer starts it again.
-func (c *Cluster) StopAPIServer() error {
+func (c *Cluster) StopAPIServer() error { return c.killAll(kubebin.APIServer) }
+
+// killAll kills the processes of a name.
+func (c *Cluster) killAll(name string) error {
 	c.mu.Lock()
 	processes := slices.Clone(c.processes)
 	c.mu.Unlock()
 	for _, p := range processes {
-		if p.Name == kubebin.APIServer {
+		if p.Name == name {
 			if err := p.Kill(); err != nil {
 				return err
 			}

@@ -13,8 +13,8 @@ import (
 	"github.com/fairlead-lb/fairlead/e2e/kubebin"
 )
 
-// proxyTimeout bounds the start of kube-proxy.
-const proxyTimeout = 60 * time.Second
+// proxyTimeout bounds the start of kube-proxy, ten times what it takes in a virtual machine with emulated processors.
+const proxyTimeout = 3 * time.Minute
 
 // RegisterNode writes the Node object as a kubelet would.
 func (c *Cluster) RegisterNode(ctx context.Context, i int) error {
@@ -80,9 +80,11 @@ func (c *Cluster) SetNodeReady(ctx context.Context, node int, ready bool) error 
 	return c.client.Status().Patch(ctx, object, patch)
 }
 
-// startProxy starts kube-proxy on a node.
-func (c *Cluster) startProxy(ctx context.Context, i int) (*Process, error) {
-	return c.start(ctx, rankKube, c.nodes[i], fmt.Sprintf("%s-%d", kubebin.Proxy, i), []string{
+func proxyName(i int) string { return fmt.Sprintf("%s-%d", kubebin.Proxy, i) }
+
+// startProxy starts kube-proxy on a node; of two arguments the later one wins.
+func (c *Cluster) startProxy(ctx context.Context, i int, args ...string) (*Process, error) {
+	return c.start(ctx, rankKube, c.nodes[i], proxyName(i), append([]string{
 		c.bin(kubebin.Proxy),
 		"--kubeconfig=" + filepath.Join(c.dir, "kubeconfig"),
 		"--hostname-override=" + c.nodes[i].Name,
@@ -90,7 +92,25 @@ func (c *Cluster) startProxy(ctx context.Context, i int) (*Process, error) {
 		"--cluster-cidr=" + podRange,
 		// The machine's limits are not a node's to change.
 		"--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s", "--conntrack-tcp-timeout-close-wait=0s",
-	}, nil)
+	}, args...), nil)
+}
+
+// RestartProxy kills kube-proxy on a node, if it runs, starts it with these arguments behind its own, and waits until it has
+// programmed the kernel once, where it first removes what another mode of its own has left.
+func (c *Cluster) RestartProxy(ctx context.Context, i int, args ...string) (*Process, error) {
+	if err := c.killAll(proxyName(i)); err != nil {
+		return nil, err
+	}
+	p, err := c.startProxy(ctx, i, args...)
+	if err != nil {
+		return nil, err
+	}
+	return p, waitAlive(ctx, p, proxyTimeout, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		_, err := c.nodes[i].HTTPGet(ctx, "http://127.0.0.1:10256/healthz")
+		return err
+	})
 }
 
 // startNode registers a node and waits until its kube-proxy has programmed the kernel once.
@@ -98,14 +118,6 @@ func (c *Cluster) startNode(ctx context.Context, i int) error {
 	if err := c.RegisterNode(ctx, i); err != nil {
 		return err
 	}
-	p, err := c.startProxy(ctx, i)
-	if err != nil {
-		return err
-	}
-	return waitAlive(ctx, p, proxyTimeout, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		_, err := c.nodes[i].HTTPGet(ctx, "http://127.0.0.1:10256/healthz")
-		return err
-	})
+	_, err := c.RestartProxy(ctx, i)
+	return err
 }

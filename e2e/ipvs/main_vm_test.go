@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	ctrllog.SetLogger(logr.Discard()) // the client's errors come back to the stories
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
 	if out, err := exec.Command("modprobe", "ip_vs").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "modprobe ip_vs: %v\n%s", err, out)

@@ -10,15 +10,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
+	"github.com/fairlead-lb/fairlead/ipvs/mode"
 )
 
 // TestMainJob: the way of a load balancer's address to IPVS and back, and of a node port outside the API server's range,
 // beside kube-proxy as most clusters have it.
-func TestMainJob(t *testing.T) { begin(t).mainJob() }
+func TestMainJob(t *testing.T) { begin(t, "nftables").mainJob() }
 
 // mainJob is the story, which ends with killed programmers only in its long form. A client asks all the time, and no request
 // fails.
@@ -85,6 +87,9 @@ func (s *story) comes() {
 	if got := s.run(owner, "ipvsadm", "-Lnc"); !strings.Contains(got, vip+":") {
 		s.Errorf("IPVS of %s, which announces the address, knows no connection to it:\n%s", owner.Name, got)
 	}
+	if s.proxy == "ipvs" {
+		s.syncs()
+	}
 	s.explains("every node that may announce the Service serves it by IPVS", "its programmer reports "+vip, "it is Proxy for "+vip)
 }
 
@@ -107,9 +112,15 @@ func (s *story) nodePort() {
 	s.onNodes("served at the node port", func(n *cluster.Host) bool { return marked(n) != before }, false)
 }
 
-// goes has the Service ask no more: kube-proxy serves it before the programmers let go.
+// goes has the Service ask no more: kube-proxy serves it before the programmers let go. In IPVS mode it can be seen that one
+// kube-proxy does not get on, and its programmer goes on for as long.
 func (s *story) goes() {
 	s.Helper()
+	nodes := lab.Nodes()
+	if s.proxy == "ipvs" {
+		s.pause(s.proxies[1])
+		nodes = nodes[:1]
+	}
 	s.annotate(map[string]string{"fairlead.io/dataplane": ""})
 	s.becomes(corev1.LoadBalancerIPModeVIP)
 	for _, n := range lab.Nodes() {
@@ -117,8 +128,17 @@ func (s *story) goes() {
 			s.Errorf("%s let the address go before kube-proxy could serve it", n.Name)
 		}
 	}
-	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
-	s.onNodes("served by IPVS", s.programmed, false)
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, true, nodes...)
+	s.onNodes("served by IPVS", s.programmed, false, nodes...)
+	if s.proxy == "ipvs" {
+		time.Sleep(2 * mode.Lingering)
+		if late := lab.Node(1); !s.programmed(late) || s.kubeProxyServes(late) {
+			s.Errorf("%s let the address go though its kube-proxy, which is paused, does not serve it:\n%s", late.Name, s.run(late, "ipvsadm", "-Ln"))
+		}
+		s.must(s.proxies[1].Signal(unix.SIGCONT))
+		s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
+		s.onNodes("served by IPVS", s.programmed, false)
+	}
 }
 
 // dies kills all programmers: kube-proxy serves again after 10 s, counted from their last sign of life, which they give every 3 s.

@@ -54,18 +54,20 @@ spec:
   ports: [{name: http, port: 8080, targetPort: 80}]
 `
 
-// story is one user's story, beside kube-proxy in nftables mode.
+// story is one user's story, beside kube-proxy in one mode.
 type story struct {
 	*testing.T
 	ctx         context.Context
+	proxy       string             // the mode of kube-proxy
+	proxies     []*cluster.Process // those in IPVS mode
 	pods        []*cluster.Pod
 	programmers []*cluster.Process
 }
 
 // begin makes two pods and what manifests says.
-func begin(t *testing.T) *story {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
-	s := &story{T: t, ctx: ctx}
+func begin(t *testing.T, proxy string) *story {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Minute)
+	s := &story{T: t, ctx: ctx, proxy: proxy}
 	t.Cleanup(func() {
 		defer cancel()
 		s.must(client.IgnoreNotFound(lab.Client().Delete(ctx, s.service())))
@@ -177,23 +179,37 @@ func (s *story) reports(n *cluster.Host) bool {
 	return slices.Contains(addresses, vip)
 }
 
-// programmed says whether the kernel of a node holds the programmer's virtual server of the address.
+// atVIP is how ipvsadm shows a virtual server of the address.
+var atVIP = "TCP  " + netip.AddrPortFrom(netip.MustParseAddr(vip), port).String() + " "
+
+// programmed says whether the kernel of a node holds the programmer's virtual server of the address: beside kube-proxy in
+// IPVS mode, which takes for its own what has an address, one of a firewall mark.
 func (s *story) programmed(n *cluster.Host) bool {
 	s.Helper()
-	return strings.Contains(s.run(n, "ipvsadm", "-Ln"), "TCP  "+netip.AddrPortFrom(netip.MustParseAddr(vip), port).String()+" ")
+	kind := atVIP
+	if s.proxy == "ipvs" {
+		kind = "FWM  "
+	}
+	return strings.Contains(s.run(n, "ipvsadm", "-Ln"), kind)
 }
 
 // kubeProxyServes says whether kube-proxy of a node serves the address.
 func (s *story) kubeProxyServes(n *cluster.Host) bool {
 	s.Helper()
+	if s.proxy == "ipvs" {
+		return strings.Contains(s.run(n, "ipvsadm", "-Ln"), atVIP) && strings.Contains(s.run(n, "ip", "-o", "address", "show", "dev", "kube-ipvs0"), " "+vip+"/32 ")
+	}
 	table, _ := n.Run(s.ctx, "nft", "list", "table", "ip", "kube-proxy") // which is not there before its first sync
 	return strings.Contains(table, vip)
 }
 
-// onNodes waits until something is so, or is not, on every node.
-func (s *story) onNodes(what string, is func(*cluster.Host) bool, want bool) {
+// onNodes waits until something is so, or is not, on every one of these nodes; with none named, on all.
+func (s *story) onNodes(what string, is func(*cluster.Host) bool, want bool, nodes ...*cluster.Host) {
 	s.Helper()
-	for _, n := range lab.Nodes() {
+	if len(nodes) == 0 {
+		nodes = lab.Nodes()
+	}
+	for _, n := range nodes {
 		s.eventually(fmt.Sprintf("%s: %s is %v", n.Name, what, want), func() error {
 			if is(n) != want {
 				return fmt.Errorf("it is not")
@@ -275,9 +291,8 @@ func (s *story) explain(what []string, words ...string) {
 func (s *story) found() (out []string) {
 	s.Helper()
 	for _, n := range lab.Nodes() {
-		virtual := strings.Split(s.run(n, "ipvsadm", "-Sn"), "\n")
-		slices.Sort(virtual)
-		out = append(out, n.Name, s.run(n, "ip", "-o", "link"), s.run(n, "ip", "-o", "address"), s.run(n, "nft", "list", "tables"), strings.Join(virtual, "\n"),
+		out = append(out, n.Name, s.run(n, "ip", "-o", "link"), s.run(n, "sh", "-c", "ip -o address | cut -d: -f2- | sort"),
+			s.run(n, "nft", "list", "tables"), s.run(n, "sh", "-c", "ipvsadm -Sn | sort"),
 			s.run(n, "sh", "-c", "cd /proc/sys/net/ipv4; grep -H . conf/*/arp_announce conf/*/arp_ignore vs/expire_* ip_local_reserved_ports"))
 	}
 	return out

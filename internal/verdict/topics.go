@@ -52,7 +52,7 @@ func programming() []Doc {
 		{ProgrammingFailed, "The kernel of the node refused a part of what it is to serve; the rest is served, and this part is tried again.",
 			"See the message, and the log of the programmer on that node.", speakers},
 		{KubeProxyIPVS, "kube-proxy runs in IPVS mode on the node. It deletes virtual servers that it does not know, so all of Fairlead's are firewall-mark servers there.",
-			"Nothing. To have servers with addresses, as ipvsadm -Ln shows them best, run kube-proxy in another mode.", ""},
+			"Nothing. The lines that the message names keep kube-proxy from trying to delete them in vain. To have servers with addresses, as ipvsadm -Ln shows them best, run kube-proxy in another mode.", ""},
 		{KubeProxyReplaced, "Cilium or Calico serves Services on the node by eBPF, which sees packets before IPVS does. IPVS serves what that leaves alone: addresses with ipMode Proxy, Services with the label service.kubernetes.io/service-proxy-name, and ports of NodePortRanges.",
 			"See docs/ipvs.md, \"Beside kube-proxy\", for the versions that know ipMode.", ""},
 	}

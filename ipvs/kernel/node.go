@@ -71,10 +71,12 @@ func (n *Node) Look(context.Context) (l plan.Local, err error) {
 		}
 	}
 	l.Lacking = n.programmer.Lacking()
-	if l.Addresses, n.uplinks, l.Proxy, err = n.interfaces(); err != nil {
+	found, err := n.interfaces()
+	if err != nil {
 		return l, err
 	}
-	l.Proxy = n.askProxy(l.Proxy, time.Now())
+	n.uplinks, l.Addresses, l.TakenUp = found.uplinks, found.addresses, found.takenUp
+	l.Proxy = n.askProxy(found.proxy, time.Now())
 	l.Listening, err = listeners(n.sockets)
 	return l, err
 }
@@ -123,16 +125,22 @@ func (n *Node) open() (missing []string, err error) {
 	return nil, nil
 }
 
-// interfaces returns the node's addresses, and the names of the interfaces that ask for neighbors; and what serves Services
-// where no kube-proxy says that it does.
-func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy plan.Proxy, err error) {
+// interfaces are what a node's interfaces say. The lists are sorted, and have nothing twice.
+type interfaces struct {
+	addresses []netip.Addr // the node's
+	takenUp   []netip.Addr // those of kube-proxy in IPVS mode
+	uplinks   []string     // the interfaces that ask for neighbors
+	proxy     plan.Proxy   // what serves Services where no kube-proxy says that it does
+}
+
+func (n *Node) interfaces() (out interfaces, err error) {
 	links, err := n.links.Link.List()
 	if err != nil {
-		return nil, nil, "", fmt.Errorf("listing interfaces: %w", err)
+		return out, fmt.Errorf("listing interfaces: %w", err)
 	}
 	list, err := n.links.Address.List()
 	if err != nil {
-		return nil, nil, "", fmt.Errorf("listing addresses: %w", err)
+		return out, fmt.Errorf("listing addresses: %w", err)
 	}
 	type link struct {
 		name string
@@ -142,12 +150,12 @@ func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy pla
 	for i := range links {
 		if a := links[i].Attributes; a != nil {
 			names[links[i].Index] = link{a.Name, links[i].Flags&(unix.IFF_NOARP|unix.IFF_LOOPBACK) == 0}
-			proxy = cmp.Or(proxy, proxyOf(a.Name))
+			out.proxy = cmp.Or(out.proxy, proxyOf(a.Name))
 		}
 	}
 	for _, m := range list {
 		on := names[m.Index]
-		if m.Attributes == nil || on.name == DeviceName || on.name == proxyDevice {
+		if m.Attributes == nil || on.name == DeviceName {
 			continue
 		}
 		ip := m.Attributes.Address
@@ -158,14 +166,22 @@ func (n *Node) interfaces() (addresses []netip.Addr, uplinks []string, proxy pla
 		if a = a.Unmap(); !ok || a.IsLoopback() || a.IsLinkLocalUnicast() {
 			continue
 		}
-		addresses = append(addresses, a)
+		if on.name == proxyDevice {
+			out.takenUp = append(out.takenUp, a)
+			continue
+		}
+		out.addresses = append(out.addresses, a)
 		if on.arp && a.Is4() {
-			uplinks = append(uplinks, on.name)
+			out.uplinks = append(out.uplinks, on.name)
 		}
 	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	slices.Sort(uplinks)
-	return slices.Compact(addresses), slices.Compact(uplinks), proxy, nil
+	for _, x := range []*[]netip.Addr{&out.addresses, &out.takenUp} {
+		slices.SortFunc(*x, netip.Addr.Compare)
+		*x = slices.Compact(*x)
+	}
+	slices.Sort(out.uplinks)
+	out.uplinks = slices.Compact(out.uplinks)
+	return out, nil
 }
 
 // proxyOf tells by the name of an interface what serves Services. Nodes have one of these, if any.

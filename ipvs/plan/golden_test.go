@@ -39,6 +39,7 @@ type service struct {
 	NodePorts                  map[string]uint16
 	NodeRanges                 string // on every address of the node
 	Local, InternalLocal       bool
+	Yields                     bool
 	Health                     uint16
 	Affinity                   int // seconds
 	From                       []netip.Prefix
@@ -67,7 +68,7 @@ func (s *service) read(t *testing.T, node []netip.Addr) Service {
 	t.Helper()
 	out := Service{
 		Namespace: "x", Name: s.Name, UID: s.Name, LoadBalancer: s.LB, ClusterIPs: s.Cluster, ExternalIPs: s.External, ExternalLocal: s.Local,
-		HealthPort: s.Health, InternalLocal: s.InternalLocal, Affinity: time.Duration(s.Affinity) * time.Second, SourceRanges: s.From,
+		HealthPort: s.Health, InternalLocal: s.InternalLocal, Yields: s.Yields, Affinity: time.Duration(s.Affinity) * time.Second, SourceRanges: s.From,
 		Scheduler: s.Scheduler, Ranges: s.Ranges, Weights: s.Weights,
 	}
 	if s.Since > 0 {

@@ -32,6 +32,16 @@ type Local struct {
 	// that of IPv6 for all of both.
 	Listening []Ports
 	Proxy     Proxy
+	TakenUp   []netip.Addr // by kube-proxy in IPVS mode, those of Services of every kind; sorted
+}
+
+// Takes says whether kube-proxy is seen to have taken up all of these addresses, or can not be seen to: it shows that in IPVS
+// mode alone.
+func (l *Local) Takes(addresses []netip.Addr) bool {
+	return l.Proxy != ProxyIPVS || !slices.ContainsFunc(addresses, func(a netip.Addr) bool {
+		_, has := slices.BinarySearchFunc(l.TakenUp, a, netip.Addr.Compare)
+		return !has
+	})
 }
 
 // Failed is what of a plan a kernel does not hold; nothing of it where it is zero.

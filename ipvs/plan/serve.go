@@ -88,8 +88,11 @@ func (b *builder) serveFront(e *backend, f front) {
 	if f.kind == clusterIP && e.job.InternalLocal {
 		where = onThisNode
 	}
+	yields := e.job.Yields && f.kind == loadBalancer
 	if f.port == nil || f.kind == rangedNodePort || b.MarksOnly {
-		filter.Marks = append(filter.Marks, Marked{f.Ports, b.markServer(e, where)})
+		if mark := b.markServer(e, where); !yields {
+			filter.Marks = append(filter.Marks, Marked{f.Ports, mark})
+		}
 	} else {
 		b.addServer(e, Frontend{Address: netip.AddrPortFrom(f.Address, f.First), Protocol: f.Protocol}, where, isStream(f.Protocol))
 	}
@@ -99,11 +102,15 @@ func (b *builder) serveFront(e *backend, f front) {
 	}
 	filter.Masquerade = append(filter.Masquerade, f.Ports)
 	if e.job.ExternalLocal {
-		if len(e.pools[onThisNode].reals) > 0 {
+		switch {
+		case len(e.pools[onThisNode].reals) == 0:
+			filter.Closed = append(filter.Closed, f.Ports)
+		case yields:
+			b.markServer(e, onThisNode)
+			filter.Preserve = append(filter.Preserve, f.Ports)
+		default:
 			filter.External = append(filter.External, Marked{f.Ports, b.markServer(e, onThisNode)})
 			filter.Preserve = append(filter.Preserve, f.Ports)
-		} else {
-			filter.Closed = append(filter.Closed, f.Ports)
 		}
 	}
 	if f.kind == loadBalancer {

@@ -38,6 +38,9 @@ type Service struct {
 	AssignedAt      time.Time // when it got its addresses: where two want one port, the earlier one has it
 	// LoadBalancer are the addresses that Fairlead serves. Those with ipMode VIP, which kube-proxy serves, are not among them.
 	LoadBalancer []netip.Addr
+	// Yields: kube-proxy serves those addresses, too. Connections go on, and what begins is left to kube-proxy where packets
+	// meet firewall-mark servers, which come before its own.
+	Yields bool
 	// ClusterIPs, ExternalIPs and the ports' NodePorts are served only where the Service is served whole.
 	ClusterIPs, ExternalIPs []netip.Addr
 	Ports                   []Port

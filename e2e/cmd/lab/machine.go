@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +53,7 @@ func machineCommand() *cobra.Command {
 	cmd.Flags().StringToStringVar(&o.Files, "file", o.Files, "name=path: also put this file or folder beside the program")
 	cmd.Flags().IntVar(&o.Memory, "memory", 1024, "memory of the machine in MiB")
 	cmd.Flags().IntVar(&o.CPUs, "cpus", 1, "processors of the machine; with more than one its kernel, which rewrites its own code, crashes now and then under emulation")
+	cmd.Flags().DurationVar(&o.Limit, "limit", 10*time.Minute, "time after which the machine is ended")
 	cmd.Flags().BoolVar(&controlPlane, "control-plane", false,
 		"bring up a control plane with Fairlead installed on this machine, and put its kubeconfig, kube-proxy and fairlead beside the program; needs root")
 	return cmd
