@@ -247,10 +247,7 @@ func restart(l *lab) {
 		}
 	})
 	stop()
-	if err := a.kernel.Close(); err != nil {
-		t.Error(err)
-	}
-	a.kernel = &kernel.Node{Log: a.kernel.Log, State: a.kernel.State}
+	l.renew(a)
 	stop = l.start("a", view)
 	time.Sleep(1500 * time.Millisecond) // and a check
 	cancel()
@@ -262,6 +259,15 @@ func restart(l *lab) {
 			t.Errorf("a connection to %s: %v, now %s", pod, err, f.pod)
 		}
 	}
+}
+
+// renew has a node's kernel looked at anew, as by another process.
+func (l *lab) renew(n *host) {
+	l.t.Helper()
+	if err := n.kernel.Close(); err != nil {
+		l.t.Error(err)
+	}
+	n.kernel = &kernel.Node{Log: n.kernel.Log, State: n.kernel.State}
 }
 
 // cleanup: the node is as it was found.
@@ -290,10 +296,7 @@ func cleanup(l *lab) {
 		}
 	}
 	// Another process cleans up.
-	if err := a.kernel.Close(); err != nil {
-		t.Error(err)
-	}
-	a.kernel = &kernel.Node{Log: a.kernel.Log, State: a.kernel.State}
+	l.renew(a)
 	a.Do(func() { err = a.kernel.Cleanup(t.Context()) })
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +327,10 @@ func yielding(l *lab) {
 		ipvsadm -a -t 192.0.2.1:80 -r 10.244.0.2:8080 -m
 		ip link add kube-ipvs0 type dummy
 		ip addr add 192.0.2.1/32 dev kube-ipvs0`)
-	defer a.Lines(t, "ipvsadm -D -t 192.0.2.1:80\nip link del kube-ipvs0")
+	defer func() {
+		a.Lines(t, "ipvsadm -D -t 192.0.2.1:80\nip link del kube-ipvs0")
+		l.renew(a)
+	}()
 	local, err := plan.Local{}, error(nil)
 	a.Do(func() { local, err = a.kernel.Look(t.Context()) })
 	if err != nil || local.Proxy != plan.ProxyIPVS || !slices.Equal(local.TakenUp, []netip.Addr{netip.MustParseAddr(vip4)}) || slices.Contains(local.Addresses, netip.MustParseAddr(vip4)) {
@@ -363,7 +369,10 @@ func oneAnswer(l *lab) {
 	if l.marksOnly {
 		for _, n := range l.nodes {
 			n.Lines(t, "ip link add kube-ipvs0 type dummy\nip addr add 10.0.0.100/32 dev kube-ipvs0")
-			defer n.Command(t, "ip", "link", "del", "kube-ipvs0")
+			defer func() {
+				n.Command(t, "ip", "link", "del", "kube-ipvs0")
+				l.renew(n)
+			}()
 		}
 	}
 	if _, err := l.client.Try("ping", "-c1", "-W1", vip.String()); err == nil {

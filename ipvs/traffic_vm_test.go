@@ -281,6 +281,20 @@ func trafficCases() []trafficCase {
 				l.refused(l.client, "udp", netip.AddrPortFrom(vip, 21000).String())
 			})
 		}},
+		{"a client keeps its pod at a node port of a range", func(l *lab) {
+			v := l.view("a", l.service("pod1", "pod2", "pod3"))
+			v.Services[0].Affinity = time.Hour
+			v.Services[0].NodePorts = []plan.NodePort{{Name: "web", Port: 33333, Addresses: v.Addresses}, {Name: "dns", Port: 33333, Addresses: v.Addresses}}
+			l.apply("a", v)
+			for _, a := range v.Addresses {
+				to := netip.AddrPortFrom(a, 33333).String()
+				for _, network := range []string{"tcp", "udp"} {
+					if got := l.answers(l.client, network, to, 6, a.String()); len(got) != 1 {
+						l.t.Errorf("%s by %s: %v answer", to, network, got)
+					}
+				}
+			}
+		}},
 		{"node ports of a range, and the node's own connections from such a port", func(l *lab) {
 			s := l.service("pod1", "pod3")
 			for name := range l.nodes {

@@ -42,7 +42,7 @@ func programming() []Doc {
 		{NoProgrammer, "The Service, or its ports of NodePortRanges, are to be served by IPVS, but no node's programmer has reported for 10 s, or there is none. kube-proxy serves the addresses; nothing serves the ports.",
 			"Look whether `fairlead ipvs` runs on the nodes, and what it says.", programmers},
 		{LeftToKubeProxy, "The Service was served by IPVS, and is not to be any more, so kube-proxy serves it. Told once.", nothing, ""},
-		{SchedulerUnavailable, "The node's kernel has no module for the scheduler that the annotation fairlead.io/ipvs-scheduler names, so the default one is used.",
+		{SchedulerUnavailable, "The node's kernel has no module for the scheduler that the annotation fairlead.io/ipvs-scheduler names, so the default one is used; or it is another one that keeps the clients of a Service with sessionAffinity where a firewall mark serves it.",
 			"Install the kernel's module (ip_vs_NAME), or name another scheduler.", showService},
 		{PortConflict, "A port that the Service wants on one of its addresses, or on the node, is another Service's, or another process of the node listens on it.",
 			"Change the port of one of them.", showService},

@@ -16,6 +16,7 @@ type backend struct {
 	v6     bool
 	pools  [2]pool // by scope
 	marked [2]bool
+	hashes bool // by mark, a client keeps its real server by its address's hash
 	drain  bool // of the fronts seen so far one has a protocol whose connections are worth waiting for
 }
 
@@ -61,6 +62,7 @@ func (b *builder) servePort(j *job, fronts []front, v6 bool) {
 	}
 	for _, f := range fronts {
 		e.drain = e.drain || isStream(f.Protocol)
+		e.hashes = e.hashes || j.settings.Affinity > 0 && b.byMark(f) && translates(f, all)
 	}
 	for _, c := range all {
 		if c.Node == b.Node {
@@ -72,6 +74,16 @@ func (b *builder) servePort(j *job, fronts []front, v6 bool) {
 			b.serveFront(&e, f)
 		}
 	}
+}
+
+// byMark says whether packets to a front meet a firewall-mark server.
+func (b *builder) byMark(f front) bool {
+	return f.port == nil || f.kind == rangedNodePort || b.MarksOnly
+}
+
+// translates says whether a port is another one at one of the endpoints.
+func translates(f front, all []candidate) bool {
+	return f.port != nil && slices.ContainsFunc(all, func(c candidate) bool { return c.port != f.First })
 }
 
 // serveFront adds one front of a backend to the plan.
@@ -89,12 +101,12 @@ func (b *builder) serveFront(e *backend, f front) {
 		where = onThisNode
 	}
 	yields := e.job.Yields && f.kind == loadBalancer
-	if f.port == nil || f.kind == rangedNodePort || b.MarksOnly {
+	if b.byMark(f) {
 		if mark := b.markServer(e, where); !yields {
 			filter.Marks = append(filter.Marks, Marked{f.Ports, mark})
 		}
 	} else {
-		b.addServer(e, Frontend{Address: netip.AddrPortFrom(f.Address, f.First), Protocol: f.Protocol}, where, isStream(f.Protocol))
+		b.addServer(e, Frontend{Address: netip.AddrPortFrom(f.Address, f.First), Protocol: f.Protocol}, e.job.settings, where, isStream(f.Protocol))
 	}
 	if f.kind == clusterIP {
 		filter.ClusterIPs = append(filter.ClusterIPs, f.Ports)
@@ -142,13 +154,38 @@ func (b *builder) markServer(e *backend, where scope) uint32 {
 	mark := b.mark(markKey{e.job.Namespace, e.job.Name, name, protocol, where})
 	if !e.marked[where] {
 		e.marked[where] = true
-		b.addServer(e, Frontend{Mark: mark, V6: e.v6}, where, e.drain)
+		b.addServer(e, Frontend{Mark: mark, V6: e.v6}, b.markSettings(e), where, e.drain)
 	}
 	return mark
 }
 
-func (b *builder) addServer(e *backend, at Frontend, where scope, drains bool) {
-	s := Server{Frontend: at, Settings: e.job.settings, Reals: e.pools[where].reals}
+// markSettings are those of the backend's firewall-mark server. One that keeps clients for a time does not translate ports in the
+// kernel (ip_vs_sched_persist), so where that is needed the scheduler keeps them: mh, by which few clients move when an endpoint
+// comes or goes, or sh where the kernel lacks that.
+func (b *builder) markSettings(e *backend) Settings {
+	asked := e.job.settings.Scheduler
+	if !e.hashes {
+		return e.job.settings
+	}
+	if hashes(asked.Name) && !asked.HashPort {
+		return Settings{Scheduler: asked}
+	}
+	for _, name := range []string{"mh", "sh"} {
+		if slices.Contains(b.Lacking, name) {
+			continue
+		}
+		s := Scheduler{Name: name, Fallback: true}
+		if e.job.Service.Scheduler != "" {
+			b.tell(e.job.Service, verdict.SchedulerUnavailable, "port %s is another one at the pods, so where a firewall mark serves it, sessionAffinity is the scheduler's to keep: %s, instead of %s", e.port.Name, s, asked)
+		}
+		return Settings{Scheduler: s}
+	}
+	b.tell(e.job.Service, verdict.SchedulerUnavailable, "port %s is another one at the pods, so where a firewall mark serves it, sessionAffinity needs ip_vs_mh or ip_vs_sh, and the kernel of node %s has neither", e.port.Name, b.Node)
+	return Settings{Scheduler: asked}
+}
+
+func (b *builder) addServer(e *backend, at Frontend, settings Settings, where scope, drains bool) {
+	s := Server{Frontend: at, Settings: settings, Reals: e.pools[where].reals}
 	if drains {
 		s.Leaving = e.pools[where].leaving
 		if s.Drain = e.job.Drain; s.Drain == 0 {
