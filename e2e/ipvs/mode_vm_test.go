@@ -8,42 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
-
-// TestMainJobBesideIPVSMode: the same beside kube-proxy in IPVS mode, without strictARP, of which the speaker warns, and with
-// it in the long form.
-func TestMainJobBesideIPVSMode(t *testing.T) {
-	modes := []bool{false}
-	if long {
-		modes = append(modes, true)
-	}
-	for _, strict := range modes {
-		t.Run(fmt.Sprintf("strictARP=%v", strict), func(t *testing.T) {
-			s := begin(t, "ipvs")
-			s.restartProxies("--proxy-mode=ipvs", fmt.Sprintf("--ipvs-strict-arp=%v", strict), "--ipvs-sync-period=5s", "--ipvs-min-sync-period=1s")
-			s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
-			answering := len(lab.Nodes()) // without strictARP every kernel answers for what kube-proxy gave it
-			if strict {
-				answering = 1
-			} else {
-				s.explain([]string{"node", "node-0"}, "set strictARP in kube-proxy's configuration")
-			}
-			s.eventually(fmt.Sprintf("%d nodes answer for the address", answering), func() error {
-				if who := s.whoHas(); len(who) != answering {
-					return fmt.Errorf("%v answer", who)
-				}
-				return nil
-			})
-			s.mainJob()
-		})
-	}
-}
 
 // restartProxies starts kube-proxy on all nodes with these arguments.
 func (s *story) restartProxies(args ...string) {
