@@ -26,6 +26,8 @@ import (
 const (
 	routedServices = 10_000
 	routers        = 4
+	// calmFor is how long a process has to be calm, so that it has given back what its work left in memory.
+	calmFor = 30 * time.Second
 	// routedMemory is what the resident memory of a speaker with all of that may be, in bytes.
 	routedMemory = 200_000_000
 )
@@ -93,12 +95,36 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: %s, connectTime: 1s}
 	m.during("what was announced is written down", func() error { return lab.awaitNoWrites(m.ctx) })
 
 	processes := []*cluster.Process{lab.speakers[0], lab.speakers[1]}
+	m.during("the speakers come to rest", func() error { return awaitRest(m.ctx, processes) })
 	found, took := atRest(m, processes)
 	for i, who := range []string{"speaker that saw them come", "speaker started with them there"} {
 		if found.show(m, fmt.Sprintf("routed-%d", i), who, i, took, "< 200 MB", "< 1 %"); found.after[i].Resident > routedMemory {
 			m.Errorf("%s: %s of resident memory, want less than %s", who, mib(found.after[i].Resident), mib(routedMemory))
 		}
 	}
+}
+
+// awaitRest waits until processes were calm for calmFor.
+func awaitRest(ctx context.Context, processes []*cluster.Process) error {
+	for range 10 {
+		before, _, err := readings(ctx, processes)
+		if err != nil {
+			return err
+		}
+		time.Sleep(calmFor)
+		after, _, err := readings(ctx, processes)
+		if err != nil {
+			return err
+		}
+		calm := true
+		for i := range processes {
+			calm = calm && after[i].CPU-before[i].CPU < calmFor/20
+		}
+		if calm {
+			return nil
+		}
+	}
+	return errors.New("they do not")
 }
 
 // routerHosts are made once: hosts stay in the segment.
