@@ -19,7 +19,7 @@ import (
 
 // A process that used more than the busyShare-th part of a core in a window is busy.
 const (
-	window    = 10 * time.Second
+	window    = 20 * time.Second
 	busyShare = 20
 	// readyPoll is how often it is asked whether the start is over.
 	readyPoll = time.Second
