@@ -64,7 +64,8 @@ func (c *Cluster) startKubelets(ctx context.Context) error {
 // nodeDir is the folder of a node's containerd and kubelet.
 func (c *Cluster) nodeDir(i int) string { return filepath.Join(c.dir, nodeName(i)) }
 
-// containerdConfig is without what these tests' machines withhold: no out-of-memory scores, which need CAP_SYS_RESOURCE.
+// containerdConfig is without what these tests' machines withhold: no out-of-memory scores, which need CAP_SYS_RESOURCE; and
+// without NRI, whose socket has one place for the whole machine, so that of two that start together one would end.
 const containerdConfig = `version = 3
 root = "%[1]s/root"
 state = "%[1]s/state"
@@ -82,6 +83,8 @@ bin_dirs = ["/usr/lib/cni"]
 conf_dir = "%[1]s/cni"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
 `
 
 // cniConfig gives each pod a link to its node and addresses of the node's ranges.
