@@ -381,16 +381,9 @@ func (st *nodePorts) admits(s *NodePortService, ports portrange.Range) bool {
 
 // outside returns those of the ports that no NodePortRange has that is for the Service.
 func (st *nodePorts) outside(s *NodePortService, ports portrange.Range) []portrange.Range {
-	rest := []portrange.Range{ports}
-	for i := range st.Policy.NodePortRanges {
-		r := &st.Policy.NodePortRanges[i]
-		for _, has := range r.Ports {
-			if has.Overlaps(ports) && r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels) {
-				rest = portrange.Without(rest, has)
-			}
-		}
-	}
-	return rest
+	return st.Policy.OutsideNodePortRanges(ports, func(r *policy.NodePortRange) bool {
+		return r.Services.Match(s.Namespace, s.NamespaceLabels, s.Labels)
+	})
 }
 
 // portRequest is one port that a Service asks for and has not.

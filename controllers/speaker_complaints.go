@@ -97,11 +97,11 @@ func (a *Announcing) kernelAnswers(r speaker.Report) []string {
 func (a *Announcing) event(x told, kind string, reason verdict.Reason, message string) {
 	action := "Announce"
 	if x.protocol == bgpProtocol {
-		action = "AnnounceByBGP" // not a repetition of the other one either
+		action = "AnnounceByBGP"
 	}
 	record(a.Events, &corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Service", Namespace: x.Namespace, Name: x.Name, UID: a.kept.uid(x.Key),
-		// Tells the addresses of one Service apart: the recorder drops the message of what it takes for a repetition.
+		// Tells the addresses of one Service apart, by what does not depend on the words of the message.
 		FieldPath: fmt.Sprintf("status.loadBalancer.ingress{%s}", x.address),
 	}, kind, reason, action, message)
 }

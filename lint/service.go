@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/verdict"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
+	"github.com/fairlead-lb/fairlead/policy"
 )
 
 // checkServices tells what load balancers ask for that cannot be. Whether a pool has what they ask for shows only in a
@@ -65,13 +66,7 @@ func (c *checker) nodePorts(d *document, s *corev1.Service) {
 		if !ok {
 			continue
 		}
-		rest := []portrange.Range{ports}
-		for i := range c.policy.NodePortRanges {
-			for _, has := range c.policy.NodePortRanges[i].Ports {
-				rest = portrange.Without(rest, has)
-			}
-		}
-		if len(rest) > 0 {
+		if rest := c.policy.OutsideNodePortRanges(ports, func(*policy.NodePortRange) bool { return true }); len(rest) > 0 {
 			c.tellAt(line, d, Warning, verdict.NodePortOutside, "%s: the requested port %s is in no NodePortRange of these manifests", d, rest[0])
 		}
 	}

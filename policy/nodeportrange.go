@@ -85,6 +85,20 @@ func (p *Policy) NodePortRangeOf(protocol corev1.Protocol, port uint16) (*NodePo
 	return nil, false
 }
 
+// OutsideNodePortRanges returns those of the ports that none of the ranges has which an admission accepts.
+func (p *Policy) OutsideNodePortRanges(ports portrange.Range, admits func(*NodePortRange) bool) []portrange.Range {
+	rest := []portrange.Range{ports}
+	for i := range p.NodePortRanges {
+		r := &p.NodePortRanges[i]
+		for _, has := range r.Ports {
+			if has.Overlaps(ports) && admits(r) {
+				rest = portrange.Without(rest, has)
+			}
+		}
+	}
+	return rest
+}
+
 // reservedPorts are ports on which something listens that a cluster cannot do without.
 type reservedPorts struct {
 	portrange.Range

@@ -95,7 +95,7 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: %s, connectTime: 1s}
 	m.during("what was announced is written down", func() error { return lab.awaitNoWrites(m.ctx) })
 
 	processes := []*cluster.Process{lab.speakers[0], lab.speakers[1]}
-	m.during("the speakers come to rest", func() error { return awaitRest(m.ctx, processes) })
+	m.during("the speakers come to rest", func() error { return awaitRest(processes) })
 	found, took := atRest(m, processes)
 	for i, who := range []string{"speaker that saw them come", "speaker started with them there"} {
 		if found.show(m, fmt.Sprintf("routed-%d", i), who, i, took, "< 200 MB", "< 1 %"); found.after[i].Resident > routedMemory {
@@ -105,14 +105,14 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: %s, connectTime: 1s}
 }
 
 // awaitRest waits until processes were calm for calmFor.
-func awaitRest(ctx context.Context, processes []*cluster.Process) error {
+func awaitRest(processes []*cluster.Process) error {
 	for range 10 {
-		before, _, err := readings(ctx, processes)
+		before, err := usages(processes)
 		if err != nil {
 			return err
 		}
 		time.Sleep(calmFor)
-		after, _, err := readings(ctx, processes)
+		after, err := usages(processes)
 		if err != nil {
 			return err
 		}
