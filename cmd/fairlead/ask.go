@@ -77,9 +77,13 @@ func (a *asking) observe(ctx context.Context, config *rest.Config, c client.Read
 	go func() { older <- lacking(ctx, config) }()
 	v, err := controllers.Observation{Client: c, Namespace: a.namespace, Class: a.class, Version: version, PageSize: pageSize, Service: service, Now: time.Now()}.Read(ctx)
 	if err != nil {
+		cancel()
+	}
+	fields := <-older // nothing of a question runs on when it has been answered
+	if err != nil {
 		return nil, unreachable(config.Host, err)
 	}
-	v.Lacking = <-older
+	v.Lacking = fields
 	return v, v.Installed()
 }
 
