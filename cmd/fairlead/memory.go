@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ func newShrinker(log *slog.Logger, ready func(*http.Request) error) *shrinker {
 		}
 	}
 	return &shrinker{ready: ready, used: processorTime, unmap: unmap, release: func() {
+		runtime.GC() // what pools held before is given up by a second collection only (sync.Pool)
 		debug.FreeOSMemory()
 		unmap()
 	}}
