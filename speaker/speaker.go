@@ -19,8 +19,11 @@ const (
 	leaveTimeout = 500 * time.Millisecond
 	// leaving is how long a speaker that stops goes on answering at most, until the others have taken over.
 	leaving = time.Second
-	// resync is how often everything is compared again although nothing seems to have changed.
-	resync = 30 * time.Second
+	// resync is how often everything is compared again although nothing seems to have changed. Where that is much, it is less
+	// often: so seldom that it takes a resyncFactor-th of the time, but every mostResync.
+	resync       = 30 * time.Second
+	resyncFactor = 300
+	mostResync   = 5 * time.Minute
 	// retry is how long after a failure the plan is tried again.
 	retry = time.Second
 )
@@ -195,9 +198,14 @@ func (s *Speaker) follow(ctx context.Context, r *round) {
 			return // select prefers no case, and a plan must not be begun any more
 		}
 		began := time.Now()
-		timer.Reset(r.run(ctx, began))
+		wait := r.run(ctx, began)
+		took := time.Since(began)
+		if wait == resync { // nothing will be due by time alone
+			wait = max(resync, min(resyncFactor*took, mostResync))
+		}
+		timer.Reset(wait)
 		dirty = nil
-		rested.Reset(min(restFactor*time.Since(began), mostRest))
+		rested.Reset(min(restFactor*took, mostRest))
 	}
 }
 

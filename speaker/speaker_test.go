@@ -101,6 +101,26 @@ func TestEverythingIsComparedAgainNowAndThen(t *testing.T) {
 	})
 }
 
+// The more there is to compare, the less often it is: a 300th of the time, but every five minutes.
+func TestMuchIsComparedAgainLessOften(t *testing.T) {
+	for took, next := range map[time.Duration]time.Duration{
+		50 * ms:         30*time.Second + 50*ms,
+		200 * ms:        60*time.Second + 200*ms,
+		2 * time.Second: 5*time.Minute + 2*time.Second,
+	} {
+		t.Run(took.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.services("172.25.254.50")
+				w.applying = func() error { time.Sleep(took); return nil }
+				w.up()
+				w.at(next + took/2)
+				w.wantApplies(apply{0, ".50", ""}, apply{next, ".50", ""})
+			})
+		})
+	}
+}
+
 func TestWhatASocketLostIsAppliedAgainAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -58,8 +58,8 @@ func idle(m *measurement) {
 		}
 		found.show(m, processes[i].Name, who, i, took, resident, cpu)
 	}
-	leases, others := found.requests.writes().leases()
-	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
+	found.showWrites(m)
+	leases, _ := found.requests.writes().leases()
 	m.value("idle-log-lines", "lines", "lines logged by the three", float64(found.lines), fmt.Sprint(found.lines), "0")
 	m.value("idle-lease-writes", "requests", "writes of leases, the controller's and Kubernetes' own", leases.sum(), fmt.Sprint(leases.sum()), "")
 }
@@ -93,6 +93,12 @@ func (r rest) show(m *measurement, metric, who string, i int, took time.Duration
 	now, share := r.after[i].Resident, 100*(r.after[i].CPU-r.before[i].CPU).Seconds()/took.Seconds()
 	m.value(metric+"-resident", "MiB", fmt.Sprintf("%s: resident (%s without its file)", who, mib(anonymous)), float64(now)/(1<<20), mib(now), resident)
 	m.value(metric+"-cpu", "%core", who+": share of a core", share, fmt.Sprintf("%.2f %%", share), cpu)
+}
+
+// showWrites reports what was written to the API server.
+func (r rest) showWrites(m *measurement) {
+	_, others := r.requests.writes().leases()
+	m.value("idle-writes", "requests", "writes to the API server but of leases: "+others.String(), others.sum(), fmt.Sprint(others.sum()), "0")
 }
 
 // logged counts the lines that processes have logged.

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -205,10 +204,10 @@ type sighting struct {
 type follower struct {
 	sightings chan sighting
 	cancel    context.CancelFunc
-	dropped   atomic.Bool // the watch ended before stop
 }
 
-// follow starts a watch; it is established on return.
+// follow starts a watch; it is established on return. Where the API server ends it, as it does with who reads more slowly
+// than changes come, it goes on from there.
 func (l *installation) follow(ctx context.Context) (*follower, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	w, err := l.Client().Watch(ctx, &corev1.ServiceList{}, client.InNamespace(namespace))
@@ -219,12 +218,22 @@ func (l *installation) follow(ctx context.Context) (*follower, error) {
 	f := &follower{sightings: make(chan sighting, 100_000), cancel: cancel} // never full: who measures does not wait for who reads
 	go func() {
 		defer close(f.sightings)
-		for event := range w.ResultChan() {
-			if s, ok := event.Object.(*corev1.Service); ok && event.Type != watch.Deleted {
-				f.sightings <- sighting{time.Now(), s}
+		for version := ""; err == nil; {
+			for event := range w.ResultChan() {
+				if event.Type == watch.Error { // what came in between cannot be had any more
+					return
+				}
+				s, ok := event.Object.(*corev1.Service)
+				if ok && event.Type != watch.Deleted {
+					f.sightings <- sighting{time.Now(), s}
+				}
+				if ok {
+					version = s.ResourceVersion
+				}
 			}
+			from := &client.ListOptions{Namespace: namespace, Raw: &metav1.ListOptions{ResourceVersion: version}}
+			w, err = l.Client().Watch(ctx, &corev1.ServiceList{}, from)
 		}
-		f.dropped.Store(ctx.Err() == nil)
 	}()
 	return f, nil
 }

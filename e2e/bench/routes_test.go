@@ -102,6 +102,7 @@ spec: {myASN: 64500, peerASN: 64501, peerAddress: %s, connectTime: 1s}
 			m.Errorf("%s: %s of resident memory, want less than %s", who, mib(found.after[i].Resident), mib(routedMemory))
 		}
 	}
+	found.showWrites(m)
 }
 
 // awaitRest waits until processes were calm for calmFor.
