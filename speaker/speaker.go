@@ -22,7 +22,7 @@ const (
 	// resync is how often everything is compared again although nothing seems to have changed. Where that is much, it is less
 	// often: so seldom that it takes a resyncFactor-th of the time, but every mostResync.
 	resync       = 30 * time.Second
-	resyncFactor = 300
+	resyncFactor = 1000
 	mostResync   = 5 * time.Minute
 	// retry is how long after a failure the plan is tried again.
 	retry = time.Second

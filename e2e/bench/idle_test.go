@@ -50,7 +50,7 @@ func idle(m *measurement) {
 	m.during("what was announced is written down", func() error { return lab.awaitNoWrites(m.ctx) })
 
 	processes := []*cluster.Process{lab.controller, lab.speakers[0], lab.speakers[1]}
-	found, took := atRest(m, processes)
+	found, took := atRest(m, processes, idleTime)
 	for i, who := range []string{"controller", "speaker started with them there", "speaker that saw them come"} {
 		resident, cpu := "", ""
 		if i > 0 {
@@ -72,14 +72,14 @@ type rest struct {
 	lines         int    // that they logged
 }
 
-// atRest looks at what processes do for a while in which nothing happens, and returns how long that was.
-func atRest(m *measurement, processes []*cluster.Process) (out rest, took time.Duration) {
-	fmt.Fprintf(os.Stderr, "  the cluster idles for %s\n", idleTime)
+// atRest looks at what processes do for as long in which nothing happens, and returns how long that was.
+func atRest(m *measurement, processes []*cluster.Process, long time.Duration) (out rest, took time.Duration) {
+	fmt.Fprintf(os.Stderr, "  the cluster idles for %s\n", long)
 	before, requests, err := readings(m.ctx, processes)
 	m.must(err)
 	said := logged(m, processes)
 	begin := time.Now()
-	time.Sleep(idleTime)
+	time.Sleep(long)
 	took = time.Since(begin)
 	after, requestsAfter, err := readings(m.ctx, processes)
 	m.must(err)
