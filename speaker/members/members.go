@@ -72,12 +72,12 @@ type Members struct {
 	mu   sync.Mutex
 	list *memberlist.Memberlist // nil unless Run runs; it panics when asked to leave after its end
 
-	wrap func(*transport) memberlist.Transport // nil but in tests, which cut it
+	open func(netip.AddrPort, *slog.Logger) (memberlist.NodeAwareTransport, error) // newTransport but in tests
 }
 
 // New returns a membership; Run starts it.
 func New(c Config) *Members {
-	m := &Members{config: c, heard: map[string]plan.Member{}, ready: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}, 1), left: make(chan struct{})}
+	m := &Members{config: c, open: newTransport, heard: map[string]plan.Member{}, ready: make(chan struct{}), dirty: make(chan struct{}, 1), news: make(chan struct{}, 1), left: make(chan struct{})}
 	m.alive.Store(&[]plan.Member{})
 	m.facts.Store(&plan.Facts{})
 	return m
@@ -242,15 +242,12 @@ func (m *Members) Leave(timeout time.Duration) error {
 
 // create returns the library's list, which listens.
 func (m *Members) create() (*memberlist.Memberlist, error) {
-	t, err := newTransport(netip.AddrPortFrom(m.config.Address, m.config.Port), m.config.Log)
+	t, err := m.open(netip.AddrPortFrom(m.config.Address, m.config.Port), m.config.Log)
 	if err != nil {
 		return nil, err
 	}
 	c := m.listConfig()
 	c.Transport = t
-	if m.wrap != nil {
-		c.Transport = m.wrap(t)
-	}
 	list, err := memberlist.Create(c)
 	if err != nil {
 		_ = t.Shutdown()

@@ -221,7 +221,8 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 	var cut atomic.Bool
 	half := map[string]bool{"a": true, "b": true}
 	split := func(m *Members) {
-		m.wrap = func(t *transport) memberlist.Transport {
+		m.open = func(at netip.AddrPort, log *slog.Logger) (memberlist.NodeAwareTransport, error) {
+			t, err := newTransport(at, log)
 			return &cutTransport{t, func(to string) bool {
 				for node, address := range c.peers {
 					if strings.HasPrefix(to, address.String()+":") {
@@ -229,7 +230,7 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 					}
 				}
 				return false
-			}}
+			}}, err
 		}
 	}
 	a := c.start("a", split)
@@ -254,7 +255,7 @@ func TestTwoHalvesThatLostEachOtherJoinAgain(t *testing.T) {
 
 // cutTransport loses what is sent to some addresses.
 type cutTransport struct {
-	*transport
+	memberlist.NodeAwareTransport
 	lost func(to string) bool
 }
 
@@ -262,14 +263,14 @@ func (c *cutTransport) WriteToAddress(b []byte, to memberlist.Address) (time.Tim
 	if c.lost(to.Addr) {
 		return time.Now(), nil
 	}
-	return c.transport.WriteToAddress(b, to)
+	return c.NodeAwareTransport.WriteToAddress(b, to)
 }
 
 func (c *cutTransport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	if c.lost(to.Addr) {
 		return nil, errors.New("cut")
 	}
-	return c.transport.DialAddressTimeout(to, timeout)
+	return c.NodeAwareTransport.DialAddressTimeout(to, timeout)
 }
 
 // TestFewAreAskedToJoin: each answers with all that it knows, so that a few are enough where all live.
@@ -284,7 +285,10 @@ func TestFewAreAskedToJoin(t *testing.T) {
 	}
 	var dialed atomic.Int64
 	last := c.start(nodes[11], func(m *Members) {
-		m.wrap = func(t *transport) memberlist.Transport { return &countingTransport{t, &dialed} }
+		m.open = func(at netip.AddrPort, log *slog.Logger) (memberlist.NodeAwareTransport, error) {
+			t, err := newTransport(at, log)
+			return &countingTransport{t, &dialed}, err
+		}
 	})
 	last.awaitReady()
 	if got := names(last.Alive()); !slices.Equal(got, nodes) {
@@ -297,13 +301,13 @@ func TestFewAreAskedToJoin(t *testing.T) {
 
 // countingTransport counts the connections that it opens.
 type countingTransport struct {
-	*transport
+	memberlist.NodeAwareTransport
 	dialed *atomic.Int64
 }
 
 func (c *countingTransport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	c.dialed.Add(1)
-	return c.transport.DialAddressTimeout(to, timeout)
+	return c.NodeAwareTransport.DialAddressTimeout(to, timeout)
 }
 
 // TestDeadPeersHoldUpNobody: nodes without power neither answer nor refuse; a listener that never answers stands in.

@@ -44,7 +44,7 @@ type transport struct {
 }
 
 // newTransport listens at an address, until Shutdown.
-func newTransport(at netip.AddrPort, log *slog.Logger) (*transport, error) {
+func newTransport(at netip.AddrPort, log *slog.Logger) (memberlist.NodeAwareTransport, error) {
 	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		return nil, fmt.Errorf("listening on TCP: %w", err)
