@@ -25,7 +25,8 @@ const (
 // network joins transports in memory, where tests measure. It is meant for virtual time: see testing/synctest.
 type network struct {
 	packets, bytes atomic.Int64 // that were sent by UDP, lost or not
-	streamed       atomic.Int64 // bytes over TCP
+	dialed         atomic.Int64 // connections that were opened
+	streamed       atomic.Int64 // bytes over them
 
 	mu     sync.Mutex
 	wires  map[string]*wire // who listens, by endpoint
@@ -133,6 +134,7 @@ func (w *wire) DialTimeout(to string, timeout time.Duration) (net.Conn, error) {
 		return nil, errors.New("no answer")
 	}
 	time.Sleep(takes)
+	w.net.dialed.Add(1)
 	here, there := net.Pipe()
 	select {
 	case peer.streams <- &stream{there, w.net}:
