@@ -54,7 +54,7 @@ type Programming struct {
 	goes       atomic.Bool   // the node is to be deleted
 	started    time.Time
 	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
-	serving    map[allocator.Key]mode.Leave            // what is served, whether or not it still asks
+	serving    map[allocator.Key]mode.Leave            // what is served, whether or not it still asks; nil: no view was made yet
 	slices     map[types.UID]readSlice                 // read before
 	ranges     *policy.Policy                          // of NodePortRanges alone, last compiled
 	ports      map[portHere][]netip.Addr               // of NodePortRanges, by the last view
@@ -87,7 +87,7 @@ func (p *Programming) Configure(o *manager.Options) {
 // SetUp registers the programmer with the manager.
 func (p *Programming) SetUp(m ctrl.Manager) error {
 	p.cache, p.upkeep, p.started = m.GetCache(), newUpkeep(), time.Now()
-	p.serving, p.slices = map[allocator.Key]mode.Leave{}, map[types.UID]readSlice{}
+	p.slices = map[types.UID]readSlice{}
 	p.watchdog = watchdog.New("the programmer", roundLimit)
 	p.metrics = newProgrammingMetrics()
 	if p.Registry != nil {

@@ -137,8 +137,8 @@ func (p *Programming) lasts(s *corev1.Service, setting mode.Setting, local *plan
 		serving[key] = mode.Leave{}
 		return true, false
 	}
-	if !was {
-		return false, false
+	if !was && (p.serving != nil || !local.Binds(held)) {
+		return false, false // else the process before this one served it
 	}
 	next := last.Next(now, local.Takes(held))
 	if !now.Before(next.Ends()) {

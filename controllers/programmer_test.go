@@ -202,14 +202,7 @@ func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
 				serving := map[allocator.Key]mode.Leave{}
 				v, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
 				p.serving = serving
-				switch {
-				case v.Yields:
-					got = append(got, "yields")
-				case served:
-					got = append(got, "serves")
-				default:
-					got = append(got, "-")
-				}
+				got = append(got, stands(v.Yields, served))
 			}
 			note(0)
 			s.Annotations[mode.Annotation] = ""
@@ -240,6 +233,52 @@ func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestARestartOnTheWayBackDisturbsNothing: what a new process finds bound of a load balancer that asks no more, it serves for a
+// moment, as the one before it would have done; what is bound later, and by nobody, is not served.
+func TestARestartOnTheWayBackDisturbsNothing(t *testing.T) {
+	here := parse([]string{"172.25.254.50", "172.25.254.51"})
+	for name, c := range map[string]struct {
+		local plan.Local
+		after []time.Duration
+		want  string
+	}{
+		"bound":               {plan.Local{Bound: here}, []time.Duration{0, mode.Lingering, 2 * mode.Lingering}, "serves yields -"},
+		"bound, in IPVS mode": {plan.Local{Bound: here, Proxy: plan.ProxyIPVS}, []time.Duration{0, mode.Patience - 1, mode.Patience}, "serves serves yields"},
+		"another is bound":    {plan.Local{Bound: here[1:]}, []time.Duration{0}, "-"},
+		"nothing is bound":    {plan.Local{}, []time.Duration{0}, "-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := huazi(assigned("172.25.254.50"))
+			p := &Programming{Node: "n1", upkeep: newUpkeep(), Log: slog.New(slog.DiscardHandler)}
+			var got []string
+			for _, after := range c.after {
+				serving := map[allocator.Key]mode.Leave{}
+				v, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
+				p.serving = serving
+				got = append(got, stands(v.Yields, served))
+			}
+			if text := strings.Join(got, " "); text != c.want {
+				t.Errorf("%s, want %s", text, c.want)
+			}
+			p.serving = map[allocator.Key]mode.Leave{}
+			if _, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, map[allocator.Key]mode.Leave{}, now); served {
+				t.Error("what is bound is taken up again though it was let go")
+			}
+		})
+	}
+}
+
+// stands words how a load balancer is served.
+func stands(yields, served bool) string {
+	switch {
+	case yields:
+		return "yields"
+	case served:
+		return "serves"
+	}
+	return "-"
 }
 
 // TestReleaseWaitsForProgrammers: those that still report what kube-proxy is to serve are waited for, but not forever; what is

@@ -103,17 +103,20 @@ func (l *lab) quick(to, source string) error {
 }
 
 // listener: where a process of a node listens on a port of a NodePortRange, it goes on to have it there, and the node says so;
-// the other node serves the port. When it stops, the node serves it, too.
+// the other node serves the port. When it stops, the node serves it, too. Who listens later changes nothing, not even for a
+// programmer that starts then.
 func listener(l *lab) {
 	t := l.t
 	stopListening := l.nodes["a"].serve(t, 33334)
-	programmers := map[string]*Programmer{}
-	for name := range l.nodes {
+	programmers, stops := map[string]*Programmer{}, map[string]func(){}
+	run := func(name string) {
 		v := l.view(name, l.service("pod1", "pod3"))
 		v.Services[0].NodePorts = []plan.NodePort{{Name: "web", Port: 33334, Addresses: v.Addresses}, {Name: "dns", Port: 33334, Addresses: v.Addresses}}
-		p, stop := l.run(name, v)
-		defer stop()
-		programmers[name] = p
+		programmers[name], stops[name] = l.run(name, v)
+	}
+	for name := range l.nodes {
+		run(name)
+		defer func() { stops[name]() }()
 	}
 	refused := func(node string) (n int) {
 		for _, h := range programmers[node].Report().NodePorts {
@@ -150,6 +153,13 @@ func listener(l *lab) {
 		}
 		return ask("a", true)
 	})
+	defer l.nodes["b"].serve(t, 33334)()
+	stops["b"]()
+	l.renew(l.nodes["b"])
+	run("b")
+	if err := ask("b", true); err != nil || refused("b") != 0 {
+		t.Errorf("after a restart b refuses %d ports, since a process listens by now: %v", refused("b"), err)
+	}
 }
 
 // rolling: while one pod after the other is deleted and comes back, and clients go on asking by connections that last for a
@@ -333,8 +343,8 @@ func yielding(l *lab) {
 	}()
 	local, err := plan.Local{}, error(nil)
 	a.Do(func() { local, err = a.kernel.Look(t.Context()) })
-	if err != nil || local.Proxy != plan.ProxyIPVS || !slices.Equal(local.TakenUp, []netip.Addr{netip.MustParseAddr(vip4)}) || slices.Contains(local.Addresses, netip.MustParseAddr(vip4)) {
-		t.Errorf("the node has %v of kube-proxy in mode %s, and %v itself (%v)", local.TakenUp, local.Proxy, local.Addresses, err)
+	if err != nil || local.Proxy != plan.ProxyIPVS || !slices.Equal(local.TakenUp, []netip.Addr{netip.MustParseAddr(vip4)}) || slices.Contains(local.Addresses, netip.MustParseAddr(vip4)) || !local.Binds([]netip.Addr{netip.MustParseAddr(vip4)}) {
+		t.Errorf("the node has %v of kube-proxy in mode %s, %v itself and %v of ours (%v)", local.TakenUp, local.Proxy, local.Addresses, local.Bound, err)
 	}
 	if got := l.answers(l.client, "tcp", web4, 4, ""); got["pod1"] != 4 {
 		t.Errorf("before it yields %v answer, want ours", got)

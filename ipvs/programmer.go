@@ -188,10 +188,16 @@ func (r *round) waited(listening []plan.Ports) (out []plan.Ports) {
 }
 
 // taken returns the ports on which others listened before they were node ports here. What is served goes on, whoever
-// listens later: any process may be given such a port for a while by the kernel.
+// listens later, and over a restart: any process may be given such a port for a while by the kernel.
 func (r *round) taken() (out []plan.Ports) {
+	served := slices.Clone(r.local.Marked)
+	for _, h := range r.plan.NodePorts {
+		if !h.Refused {
+			served = append(served, h.Ports)
+		}
+	}
 	for _, l := range r.local.Listening {
-		if !slices.ContainsFunc(r.plan.NodePorts, func(h plan.Held) bool { return !h.Refused && h.TakenBy(l) }) {
+		if !slices.ContainsFunc(served, func(p plan.Ports) bool { return p.TakenBy(l) }) {
 			out = append(out, l)
 		}
 	}

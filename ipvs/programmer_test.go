@@ -332,6 +332,30 @@ func TestListeners(t *testing.T) {
 	})
 }
 
+// TestListenersOverARestart: who listens on a port that the process before this one served changes nothing either.
+func TestListenersOverARestart(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		port := plan.Ports{Address: netip.MustParseAddr("10.0.0.1"), Range: portrange.Port(corev1.ProtocolTCP, 33333)}
+		listener := plan.Ports{Address: netip.IPv4Unspecified(), Range: port.Range}
+		taken := listener
+		taken.First, taken.Last = 22, 22
+		w.do(func() {
+			w.local.Marked, w.local.Listening, w.known = []plan.Ports{port}, []plan.Ports{listener, taken}, true
+			for _, p := range []uint16{22, 33333} {
+				w.view.Services[0].NodePorts = append(w.view.Services[0].NodePorts, plan.NodePort{Name: "http", Port: p, Addresses: []netip.Addr{port.Address}})
+			}
+		})
+		w.touch()
+		w.do(func() { w.local.Marked = nil })
+		w.touch()
+		taken.Address = port.Address
+		want := []plan.Held{{Namespace: "x", Name: "web", Ports: port}, {Namespace: "x", Name: "web", Ports: taken, Refused: true}}
+		if got := w.programmer.Report().NodePorts; !slices.Equal(got, want) {
+			t.Errorf("node ports %v, want %v", got, want)
+		}
+	}, func(p *Programmer) { p.Kernel.(*world).known = false })
+}
+
 // TestListenersInARange: of a range of node ports all are served but the one on which a process listens, until that stops; who
 // listens later changes nothing.
 func TestListenersInARange(t *testing.T) {

@@ -64,6 +64,13 @@ func run(m *testing.M) int {
 	return code
 }
 
+// programmerReady returns nil when the kernel of a node holds all that its programmer plans.
+func programmerReady(ctx context.Context, node int) error {
+	n := lab.Node(node)
+	_, err := n.HTTPGet(ctx, cluster.URL(n.IPv4, cluster.HealthPort+2)+"readyz") // a speaker has the other port
+	return err
+}
+
 // startFairlead starts a controller and the speakers; what they need of the API server is installed from outside.
 func startFairlead(ctx context.Context) error {
 	controller, err := lab.StartController(ctx)

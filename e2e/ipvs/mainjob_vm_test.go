@@ -113,7 +113,7 @@ func (s *story) nodePort() {
 }
 
 // goes has the Service ask no more: kube-proxy serves it before the programmers let go. In IPVS mode it can be seen that one
-// kube-proxy does not get on, and its programmer goes on for as long.
+// kube-proxy does not get on, and its programmer, though restarted, goes on for as long.
 func (s *story) goes() {
 	s.Helper()
 	nodes := lab.Nodes()
@@ -131,6 +131,7 @@ func (s *story) goes() {
 	s.onNodes("served by kube-proxy", s.kubeProxyServes, true, nodes...)
 	s.onNodes("served by IPVS", s.programmed, false, nodes...)
 	if s.proxy == "ipvs" {
+		s.restartProgrammer(1)
 		time.Sleep(2 * mode.Lingering)
 		if late := lab.Node(1); !s.programmed(late) || s.kubeProxyServes(late) {
 			s.Errorf("%s let the address go though its kube-proxy, which is paused, does not serve it:\n%s", late.Name, s.run(late, "ipvsadm", "-Ln"))

@@ -123,6 +123,17 @@ func (s *story) startProgrammer(node int) {
 	running = append(running, p)
 }
 
+// restartProgrammer kills the programmer of a node and starts it again.
+func (s *story) restartProgrammer(node int) {
+	s.Helper()
+	s.must(s.programmers[node].Kill())
+	p, err := lab.StartProgrammer(s.ctx, node)
+	s.must(err)
+	s.programmers[node] = p
+	running = append(running, p)
+	s.eventually("the programmer of "+lab.Node(node).Name+" is ready", func() error { return programmerReady(s.ctx, node) })
+}
+
 func (s *story) service() *corev1.Service {
 	s.Helper()
 	var out corev1.Service

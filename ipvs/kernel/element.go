@@ -77,8 +77,12 @@ func elements(p *plan.Plan) []Element {
 	for _, x := range f.External {
 		out = append(out, Element{Set: external, Ports: x.Ports, Mark: x.Mark})
 	}
+	same := 0 // where those of the same ports begin
 	for i, x := range f.Allowed {
-		if !slices.ContainsFunc(f.Allowed[:i], func(o plan.Allowed) bool { return o.Ports == x.Ports && contains(o.From, x.From) }) {
+		if f.Allowed[same].Ports != x.Ports {
+			same = i
+		}
+		if !slices.ContainsFunc(f.Allowed[same:i], func(o plan.Allowed) bool { return contains(o.From, x.From) }) {
 			out = append(out, Element{Set: allowed, Ports: x.Ports, From: x.From.Masked()})
 		}
 	}

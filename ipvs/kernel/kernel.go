@@ -452,7 +452,7 @@ const (
 	// fullRounds is in how many calls all virtual servers are listed, and all elements read where any table changed. In
 	// between, their number, one of IPv6, and the rules are looked at: enough to notice that somebody emptied a table.
 	fullRounds = 10
-	// few is how many addresses are looked at in every call; more are, now and then.
+	// few is how many addresses are looked at every time; more are, now and then.
 	few = 500
 )
 

@@ -53,11 +53,13 @@ type Node struct {
 	ProcSys string
 
 	programmer *Programmer
+	marked     []plan.Ports // that have a mark until the first plan
 	closers    []io.Closer
 	links      *rtnetlink.Conn
 	sockets    *netlink.Conn
 	sysctls    Sysctls
-	uplinks    []string
+	found      interfaces
+	looks      int
 	proxy      plan.Proxy
 	proxyAsked time.Time
 	settings   error // what came of the last try to set them
@@ -75,7 +77,8 @@ func (n *Node) Look(context.Context) (l plan.Local, err error) {
 	if err != nil {
 		return l, err
 	}
-	n.uplinks, l.Addresses, l.TakenUp = found.uplinks, found.addresses, found.takenUp
+	n.found, l.Addresses, l.TakenUp, l.Bound = found, found.addresses, found.takenUp, found.bound
+	l.Marked = slices.DeleteFunc(slices.Clone(n.marked), func(p plan.Ports) bool { return !slices.Contains(l.Addresses, p.Address) })
 	l.Proxy = n.askProxy(found.proxy, time.Now())
 	l.Listening, err = listeners(n.sockets)
 	return l, err
@@ -109,15 +112,22 @@ func (n *Node) open() (missing []string, err error) {
 		_, made := device.make()
 		err = errors.Join(err, lacks("dummy", made, unix.EOPNOTSUPP))
 	}
+	var elements []Element
 	if errTable == nil {
-		_, listed := table.conn.ListTables()
-		err = errors.Join(err, lacks("nf_tables", listed, unix.EOPNOTSUPP, unix.EINVAL))
+		var errRead error
+		elements, _, errRead = table.Read()
+		err = errors.Join(err, lacks("nf_tables", errRead, unix.EOPNOTSUPP, unix.EINVAL))
 	}
 	if err != nil || len(missing) > 0 {
 		for _, c := range opened {
 			err = errors.Join(err, c.Close())
 		}
 		return missing, err
+	}
+	for _, e := range elements {
+		if e.Set == marks || e.Set == external {
+			n.marked = append(n.marked, e.Ports)
+		}
 	}
 	n.closers, n.links, n.sockets = opened, links, sockets
 	n.programmer = &Programmer{Log: n.Log, Servers: servers, Device: device, Filter: table, Repaired: n.Repaired}
@@ -129,18 +139,16 @@ func (n *Node) open() (missing []string, err error) {
 type interfaces struct {
 	addresses []netip.Addr // the node's
 	takenUp   []netip.Addr // those of kube-proxy in IPVS mode
+	bound     []netip.Addr // ours
 	uplinks   []string     // the interfaces that ask for neighbors
 	proxy     plan.Proxy   // what serves Services where no kube-proxy says that it does
 }
 
+// interfaces reads them. Where many addresses are ours, all of the node's are read now and then only.
 func (n *Node) interfaces() (out interfaces, err error) {
 	links, err := n.links.Link.List()
 	if err != nil {
 		return out, fmt.Errorf("listing interfaces: %w", err)
-	}
-	list, err := n.links.Address.List()
-	if err != nil {
-		return out, fmt.Errorf("listing addresses: %w", err)
 	}
 	type link struct {
 		name string
@@ -153,9 +161,18 @@ func (n *Node) interfaces() (out interfaces, err error) {
 			out.proxy = cmp.Or(out.proxy, proxyOf(a.Name))
 		}
 	}
+	n.looks++
+	if was := n.found; len(was.bound) > few && n.looks%fullRounds != 0 {
+		was.proxy = out.proxy
+		return was, nil
+	}
+	list, err := n.links.Address.List()
+	if err != nil {
+		return out, fmt.Errorf("listing addresses: %w", err)
+	}
 	for _, m := range list {
 		on := names[m.Index]
-		if m.Attributes == nil || on.name == DeviceName {
+		if m.Attributes == nil {
 			continue
 		}
 		ip := m.Attributes.Address
@@ -166,16 +183,19 @@ func (n *Node) interfaces() (out interfaces, err error) {
 		if a = a.Unmap(); !ok || a.IsLoopback() || a.IsLinkLocalUnicast() {
 			continue
 		}
-		if on.name == proxyDevice {
+		switch {
+		case on.name == DeviceName:
+			out.bound = append(out.bound, a)
+		case on.name == proxyDevice:
 			out.takenUp = append(out.takenUp, a)
-			continue
-		}
-		out.addresses = append(out.addresses, a)
-		if on.arp && a.Is4() {
-			out.uplinks = append(out.uplinks, on.name)
+		default:
+			out.addresses = append(out.addresses, a)
+			if on.arp && a.Is4() {
+				out.uplinks = append(out.uplinks, on.name)
+			}
 		}
 	}
-	for _, x := range []*[]netip.Addr{&out.addresses, &out.takenUp} {
+	for _, x := range []*[]netip.Addr{&out.addresses, &out.takenUp, &out.bound} {
 		slices.SortFunc(*x, netip.Addr.Compare)
 		*x = slices.Compact(*x)
 	}
@@ -239,13 +259,14 @@ func proxyMode() plan.Proxy {
 
 // Apply makes the kernel hold the plan, after the settings that it needs.
 func (n *Node) Apply(ctx context.Context, want plan.Plan) error {
-	n.settings = n.sysctls.Apply(n.uplinks, want.Reserved)
+	n.marked = nil
+	n.settings = n.sysctls.Apply(n.found.uplinks, want.Reserved)
 	return errors.Join(n.settings, n.programmer.Apply(ctx, want))
 }
 
 // Check repairs what others changed.
 func (n *Node) Check(ctx context.Context) error {
-	settings := n.sysctls.Apply(n.uplinks, n.programmer.want.Reserved)
+	settings := n.sysctls.Apply(n.found.uplinks, n.programmer.want.Reserved)
 	if n.settings != nil {
 		settings = nil // told by Apply, and tried again there
 	}
@@ -279,6 +300,6 @@ func (n *Node) Close() error {
 	for _, c := range n.closers {
 		errs = append(errs, c.Close())
 	}
-	n.programmer, n.closers = nil, nil
+	n.programmer, n.marked, n.closers = nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -33,6 +33,8 @@ type Local struct {
 	Listening []Ports
 	Proxy     Proxy
 	TakenUp   []netip.Addr // by kube-proxy in IPVS mode, those of Services of every kind; sorted
+	Bound     []netip.Addr // on the programmer's own interface, by this process or one before it; sorted
+	Marked    []Ports      // of the node's addresses, those that a process before this one served; none after the first plan
 }
 
 // Takes says whether kube-proxy is seen to have taken up all of these addresses, or can not be seen to: it shows that in IPVS
@@ -41,6 +43,14 @@ func (l *Local) Takes(addresses []netip.Addr) bool {
 	return l.Proxy != ProxyIPVS || !slices.ContainsFunc(addresses, func(a netip.Addr) bool {
 		_, has := slices.BinarySearchFunc(l.TakenUp, a, netip.Addr.Compare)
 		return !has
+	})
+}
+
+// Binds says whether one of these addresses is on the programmer's own interface.
+func (l *Local) Binds(addresses []netip.Addr) bool {
+	return slices.ContainsFunc(addresses, func(a netip.Addr) bool {
+		_, has := slices.BinarySearchFunc(l.Bound, a, netip.Addr.Compare)
+		return has
 	})
 }
 
