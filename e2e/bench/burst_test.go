@@ -45,7 +45,7 @@ func burst(m *measurement, services int, restartLimit time.Duration) {
 	m.must(err)
 	first, last := shown[0].at.Sub(begin), shown[services-1].at.Sub(begin)
 	lab.settle(m.ctx)
-	peak, err := statusField(lab.controller, "VmHWM")
+	peak, err := lab.controller.Memory("VmHWM")
 	m.must(err)
 	restart := restarted(m, watch)
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -191,22 +190,7 @@ func usages(processes []*cluster.Process) ([]cluster.Usage, error) {
 
 // anonymousMemory is what is resident of a process without the pages of files, of which a program's own is the only
 // large one: those are shared by all who run it and can be read again.
-func anonymousMemory(p *cluster.Process) (int64, error) { return statusField(p, "RssAnon") }
-
-// statusField reads a number of bytes that /proc tells of a process, as proc(5) names it.
-func statusField(p *cluster.Process, name string) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, name+":"); ok {
-			kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			return kilobytes << 10, err
-		}
-	}
-	return 0, fmt.Errorf("%s: /proc names no %s", p.Name, name)
-}
+func anonymousMemory(p *cluster.Process) (int64, error) { return p.Memory("RssAnon") }
 
 // readings reads what processes have used, and how often the API server was asked for what. It counts no user agents;
 // nothing else than Fairlead writes but the API server itself, its leases.

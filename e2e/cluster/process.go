@@ -183,6 +183,21 @@ func (p *Process) Usage() (Usage, error) {
 	return usage, err
 }
 
+// Memory reads a number of bytes that proc(5) names of the process, such as VmHWM, the most that was ever resident.
+func (p *Process) Memory(name string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", p.Name, err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kilobytes << 10, err
+		}
+	}
+	return 0, fmt.Errorf("memory of %s: /proc names no %s", p.Name, name)
+}
+
 // What does not end on SIGTERM within its grace is killed by Close: an error for what the caller started, none for
 // Kubernetes' own, which may wait for connections that nobody ends any more.
 const (
