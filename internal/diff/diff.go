@@ -1,9 +1,14 @@
 // Package diff compares a wanted set with an observed one. It is pure and shared by all edges.
 package diff
 
+import "slices"
+
 // Sets returns what is wanted but not observed (add, in the order of want) and what is observed but not wanted
 // (remove, in the order of have). Items are compared with ==; an item that stands more than once counts once.
 func Sets[T comparable](want, have []T) (add, remove []T) {
+	if slices.Equal(want, have) {
+		return nil, nil
+	}
 	return missing(want, have), missing(have, want)
 }
 

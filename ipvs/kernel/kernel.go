@@ -144,7 +144,7 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		return err == nil
 	}
 	// Where nothing but real servers and settings changes, neither packets nor the record meet other elements.
-	same := !first && p.elements != nil && last.Filter.Equal(&want.Filter) && slices.Equal(last.Addresses, want.Addresses) && p.records(&want)
+	same := !first && p.elements != nil && last.Filter.Equal(&want.Filter) && slices.Equal(last.Addresses, want.Addresses) && p.records(want.Servers)
 	var rules []Element
 	var recorded []plan.Frontend
 	if !same {
@@ -192,12 +192,12 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 }
 
 // records says whether the virtual servers of a plan are those that there are.
-func (p *Programmer) records(want *plan.Plan) bool {
-	if len(p.servers) != len(want.Servers) {
+func (p *Programmer) records(want []plan.Server) bool {
+	if len(p.servers) != len(want) {
 		return false
 	}
-	for i := range want.Servers {
-		if _, ok := p.servers[want.Servers[i].Frontend]; !ok {
+	for i := range want {
+		if _, ok := p.servers[want[i].Frontend]; !ok {
 			return false
 		}
 	}
@@ -345,27 +345,30 @@ func (p *Programmer) addServer(want *plan.Server) (errs []error) {
 
 // prune takes real and virtual servers away that are not wanted.
 func (p *Programmer) prune(want []plan.Server) (errs []error) {
-	wanted := make(map[plan.Frontend]*plan.Server, len(want))
-	for i := range want {
-		wanted[want[i].Frontend] = &want[i]
+	gone := map[plan.Frontend]bool{}
+	if !p.records(want) {
+		for f := range p.servers {
+			gone[f] = true
+		}
+		for i := range want {
+			delete(gone, want[i].Frontend)
+		}
 	}
-	for _, f := range slices.SortedFunc(maps.Keys(p.servers), plan.Frontend.Compare) {
-		have, w := p.servers[f], wanted[f]
-		if w == nil {
-			if err := p.Servers.Do(Change{Verb: RemoveServer, Frontend: f}); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, fmt.Errorf("removing %s: %w", f, err))
-				continue
-			}
-			for _, r := range have.Reals {
-				delete(p.draining, leaving{f, r.Address})
-			}
-			delete(p.servers, f)
+	for _, f := range slices.SortedFunc(maps.Keys(gone), plan.Frontend.Compare) {
+		if err := p.Servers.Do(Change{Verb: RemoveServer, Frontend: f}); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("removing %s: %w", f, err))
 			continue
 		}
-		if slices.EqualFunc(have.Reals, w.Reals, func(a, b plan.Real) bool { return a.Address == b.Address }) {
-			continue
+		for _, r := range p.servers[f].Reals {
+			delete(p.draining, leaving{f, r.Address})
 		}
-		errs = append(errs, p.retireAll(w)...)
+		delete(p.servers, f)
+	}
+	for i := range want {
+		w := &want[i]
+		if !slices.EqualFunc(p.servers[w.Frontend].Reals, w.Reals, func(a, b plan.Real) bool { return a.Address == b.Address }) {
+			errs = append(errs, p.retireAll(w)...)
+		}
 	}
 	return errs
 }

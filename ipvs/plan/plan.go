@@ -46,13 +46,17 @@ func Build(v *View) Plan {
 	b.plan.Filter.Ping = v.Ping
 	b.plan.Reserved = slices.Clone(v.Reserved)
 	b.plan.Servers = make([]Server, 0, 2*len(v.Services))
-	jobs := make([]job, 0, len(v.Services))
+	inOrder := make([]*Service, 0, len(v.Services))
 	for i := range v.Services {
-		jobs = append(jobs, b.job(&v.Services[i]))
+		inOrder = append(inOrder, &v.Services[i])
 	}
-	slices.SortFunc(jobs, func(x, y job) int {
+	slices.SortFunc(inOrder, func(x, y *Service) int {
 		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
 	})
+	jobs := make([]job, 0, len(inOrder))
+	for _, s := range inOrder {
+		jobs = append(jobs, b.job(s))
+	}
 	b.settle(jobs)
 	for i := range jobs {
 		b.serve(&jobs[i])
