@@ -183,7 +183,7 @@ func (p *Programming) view(local plan.Local) (plan.View, bool) {
 		p.Log.Error("the view is not known", "error", err)
 		return v, false
 	}
-	balancers := map[netip.Addr]struct{}{}
+	balancers := make(map[netip.Addr]struct{}, len(v.Services))
 	for i := range v.Services {
 		for _, a := range v.Services[i].LoadBalancer {
 			balancers[a] = struct{}{}

@@ -63,8 +63,9 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 	if err := p.Client.List(ctx, &endpoints); err != nil {
 		return v, fmt.Errorf("listing EndpointSlices: %w", err)
 	}
-	at := map[allocator.Key]int{}
-	serving := map[allocator.Key]mode.Leave{}
+	at := make(map[allocator.Key]int, len(services.Items))
+	serving := make(map[allocator.Key]mode.Leave, len(p.serving))
+	v.Services = make([]plan.Service, 0, len(p.serving))
 	for i := range services.Items {
 		s := &services.Items[i]
 		x, ok := p.served(s, setting, &local, ports.of(s), serving, now)
