@@ -116,10 +116,8 @@ func (s *story) nodePort() {
 // kube-proxy does not get on, and its programmer, though restarted, goes on for as long.
 func (s *story) goes() {
 	s.Helper()
-	nodes := lab.Nodes()
 	if s.proxy == "ipvs" {
 		s.pause(s.proxies[1])
-		nodes = nodes[:1]
 	}
 	s.annotate(map[string]string{"fairlead.io/dataplane": ""})
 	s.becomes(corev1.LoadBalancerIPModeVIP)
@@ -128,8 +126,6 @@ func (s *story) goes() {
 			s.Errorf("%s let the address go before kube-proxy could serve it", n.Name)
 		}
 	}
-	s.onNodes("served by kube-proxy", s.kubeProxyServes, true, nodes...)
-	s.onNodes("served by IPVS", s.programmed, false, nodes...)
 	if s.proxy == "ipvs" {
 		s.restartProgrammer(1)
 		time.Sleep(2 * mode.Lingering)
@@ -137,9 +133,9 @@ func (s *story) goes() {
 			s.Errorf("%s let the address go though its kube-proxy, which is paused, does not serve it:\n%s", late.Name, s.run(late, "ipvsadm", "-Ln"))
 		}
 		s.must(s.proxies[1].Signal(unix.SIGCONT))
-		s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
-		s.onNodes("served by IPVS", s.programmed, false)
 	}
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
+	s.onNodes("served by IPVS", s.programmed, false)
 }
 
 // dies kills all programmers: kube-proxy serves again after 10 s, counted from their last sign of life, which they give every 3 s.

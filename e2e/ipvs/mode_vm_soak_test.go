@@ -13,7 +13,7 @@ func TestMainJobBesideIPVSMode(t *testing.T) {
 	for _, strict := range []bool{false, true} {
 		t.Run(fmt.Sprintf("strictARP=%v", strict), func(t *testing.T) {
 			s := begin(t, "ipvs")
-			s.restartProxies("--proxy-mode=ipvs", fmt.Sprintf("--ipvs-strict-arp=%v", strict), "--ipvs-sync-period=5s", "--ipvs-min-sync-period=1s")
+			s.restartProxies("--proxy-mode=ipvs", fmt.Sprintf("--ipvs-strict-arp=%v", strict))
 			s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
 			answering := len(lab.Nodes()) // without strictARP every kernel answers for what kube-proxy gave it
 			if strict {

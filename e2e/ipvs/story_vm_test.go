@@ -20,8 +20,12 @@ import (
 	"github.com/fairlead-lb/fairlead/e2e/cluster"
 )
 
-// patience is ten times what any single step takes on an idle machine.
-const patience = time.Minute
+// patience is ten times what any single step takes on an idle machine, and syncing four times what one sync of a kube-proxy in
+// IPVS mode does, which runs dozens of programs.
+const (
+	patience = time.Minute
+	syncing  = 3 * time.Minute
+)
 
 const (
 	vip      = "172.25.254.50"
@@ -66,7 +70,7 @@ type story struct {
 
 // begin makes two pods and what manifests says.
 func begin(t *testing.T, proxy string) *story {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 15*time.Minute)
 	s := &story{T: t, ctx: ctx, proxy: proxy}
 	t.Cleanup(func() {
 		defer cancel()
@@ -96,8 +100,11 @@ func (s *story) must(err error) {
 
 func (s *story) eventually(what string, fn func() error) {
 	s.Helper()
-	began := time.Now()
-	if err := cluster.Eventually(s.ctx, patience, fn); err != nil {
+	began, limit := time.Now(), patience
+	if s.proxy == "ipvs" {
+		limit = syncing
+	}
+	if err := cluster.Eventually(s.ctx, limit, fn); err != nil {
 		for _, n := range lab.Nodes() {
 			s.Logf("%s\n%s", n.Name, s.run(n, "ipvsadm", "-Ln"))
 		}
@@ -214,13 +221,10 @@ func (s *story) kubeProxyServes(n *cluster.Host) bool {
 	return strings.Contains(table, vip)
 }
 
-// onNodes waits until something is so, or is not, on every one of these nodes; with none named, on all.
-func (s *story) onNodes(what string, is func(*cluster.Host) bool, want bool, nodes ...*cluster.Host) {
+// onNodes waits until something is so, or is not, on every node.
+func (s *story) onNodes(what string, is func(*cluster.Host) bool, want bool) {
 	s.Helper()
-	if len(nodes) == 0 {
-		nodes = lab.Nodes()
-	}
-	for _, n := range nodes {
+	for _, n := range lab.Nodes() {
 		s.eventually(fmt.Sprintf("%s: %s is %v", n.Name, what, want), func() error {
 			if is(n) != want {
 				return fmt.Errorf("it is not")
