@@ -48,9 +48,11 @@ func cpu() time.Duration {
 
 // The limits at that size. A check is made every second, so 20 ms of a core are 2 % of it.
 const (
-	firstToBare   = 2.0 // the first programming, to the bare loop
-	changeLimit   = 20 * time.Millisecond
-	checkLimit    = 20 * time.Millisecond
+	firstToBare = 2.0 // the first programming, to the bare loop
+	// emulation is how many times longer the virtual machine takes to compute than the one that it runs on.
+	emulation     = 20
+	changeLimit   = 20 * time.Millisecond * emulation
+	checkLimit    = 20 * time.Millisecond * emulation
 	residentLimit = 200 << 20
 )
 
