@@ -273,43 +273,6 @@ func (c *cutTransport) DialAddressTimeout(to memberlist.Address, timeout time.Du
 	return c.NodeAwareTransport.DialAddressTimeout(to, timeout)
 }
 
-// TestFewAreAskedToJoin: each answers with all that it knows, so that a few are enough where all live.
-func TestFewAreAskedToJoin(t *testing.T) {
-	var nodes []string
-	for i := range 12 {
-		nodes = append(nodes, string(rune('a'+i)))
-	}
-	c := newCluster(t, nodes...)
-	for _, node := range nodes[:11] {
-		c.start(node).awaitReady()
-	}
-	var dialed atomic.Int64
-	last := c.start(nodes[11], func(m *Members) {
-		m.open = func(at netip.AddrPort, log *slog.Logger) (memberlist.NodeAwareTransport, error) {
-			t, err := newTransport(at, log)
-			return &countingTransport{t, &dialed}, err
-		}
-	})
-	last.awaitReady()
-	if got := names(last.Alive()); !slices.Equal(got, nodes) {
-		t.Fatalf("ready, but sees %v", got)
-	}
-	if n := dialed.Load(); n > 2*askedFirst { // a connection more may be a probe's that was not answered in time
-		t.Errorf("it opened %d connections, want about %d", n, askedFirst)
-	}
-}
-
-// countingTransport counts the connections that it opens.
-type countingTransport struct {
-	memberlist.NodeAwareTransport
-	dialed *atomic.Int64
-}
-
-func (c *countingTransport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	c.dialed.Add(1)
-	return c.NodeAwareTransport.DialAddressTimeout(to, timeout)
-}
-
 // TestDeadPeersHoldUpNobody: nodes without power neither answer nor refuse; a listener that never answers stands in.
 func TestDeadPeersHoldUpNobody(t *testing.T) {
 	dead := []string{"d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9"}

@@ -87,6 +87,28 @@ func (x trial) simulate(t *testing.T) {
 	}
 }
 
+// TestFewAreAskedToJoin: each answers with all that it knows, so that a few are enough where all live.
+func TestFewAreAskedToJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimulation(t, 12)
+		defer s.stop()
+		for _, node := range s.names[:11] {
+			s.run(node)
+			s.running[node].awaitReady()
+		}
+		s.agree(patience)
+		before := s.net.dialed.Load()
+		s.run(s.names[11])
+		s.running[s.names[11]].awaitReady()
+		if got := names(s.running[s.names[11]].Alive()); !slices.Equal(got, s.names) {
+			t.Fatalf("ready, but sees %v", got)
+		}
+		if n := s.net.dialed.Load() - before; n != askedFirst {
+			t.Errorf("%d connections were opened, want %d", n, askedFirst)
+		}
+	})
+}
+
 // known is within what time all members of so many know a death. A suspicion grows with the size. Before it comes the first
 // probe of the dead one, for which there is one in an interval on average, so that one in 400 deaths waits for longer than
 // six; after it the word has to reach all.
