@@ -149,9 +149,5 @@ func (s *story) dies() {
 	if took := time.Since(killed); took > 11*time.Second {
 		s.Errorf("after the programmers were killed it took %s until the ipMode was VIP again", took)
 	}
-	serves := s.kubeProxyServes
-	if s.proxy == "ipvs" { // it leaves out of kube-ipvs0 what another of the node's links has, as dummy-fairlead does until --cleanup
-		serves = func(n *cluster.Host) bool { return strings.Contains(s.run(n, "ipvsadm", "-Ln"), atVIP) }
-	}
-	s.onNodes("served by kube-proxy", serves, true)
+	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)
 }

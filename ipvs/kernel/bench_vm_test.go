@@ -77,7 +77,7 @@ func BenchmarkLarge(b *testing.B) {
 		}
 	}
 	for _, a := range p.Addresses {
-		if err := bare.Device.Add(a); err != nil {
+		if err := bare.Device.Add(Bound{Addr: a}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -18,20 +18,32 @@ import (
 // DeviceName is the interface that addresses are bound on. Its beginning is one that other software knows to leave alone.
 const DeviceName = "dummy-fairlead"
 
-// Dummy is the interface: of the kind dummy, down, and without ARP, so that it sends and answers nothing.
-type Dummy struct{ conn *rtnetlink.Conn }
+// routesFrom is what our routes say of their origin (rtm_protocol): nobody else's say that.
+const routesFrom = 70
 
-// OpenDummy opens a socket in the network namespace of the calling thread. It makes no interface.
+// Dummy is the interface: of the kind dummy, down, and without ARP, so that it sends and answers nothing. For addresses that
+// no interface may have, there are routes of the kind local in its place.
+type Dummy struct {
+	conn   *rtnetlink.Conn
+	routes *rtnetlink.Conn // whose answers the kernel filters
+}
+
+// OpenDummy opens sockets in the network namespace of the calling thread. It makes no interface.
 func OpenDummy() (*Dummy, error) {
 	c, err := rtnetlink.Dial(nil)
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	return &Dummy{c}, nil
+	routes, err := rtnetlink.Dial(&netlink.Config{Strict: true})
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("opening rtnetlink: %w", err)
+	}
+	return &Dummy{c, routes}, nil
 }
 
-// Close closes the socket.
-func (d *Dummy) Close() error { return d.conn.Close() }
+// Close closes the sockets.
+func (d *Dummy) Close() error { return errors.Join(d.conn.Close(), d.routes.Close()) }
 
 // index returns the interface's number, 0 where there is none.
 func (d *Dummy) index() (uint32, error) {
@@ -62,23 +74,26 @@ func (d *Dummy) make() (uint32, error) {
 	return d.index()
 }
 
-// Addresses returns the addresses of the interface.
-func (d *Dummy) Addresses() ([]netip.Addr, error) {
+// Addresses returns the addresses of the interface, and those of the routes.
+func (d *Dummy) Addresses() ([]Bound, error) {
+	out, err := d.routed()
+	if err != nil {
+		return nil, err
+	}
 	index, err := d.index()
 	if err != nil || index == 0 {
-		return nil, err
+		return out, err
 	}
 	list, err := d.conn.Address.List()
 	if err != nil {
 		return nil, err
 	}
-	var out []netip.Addr
 	for _, m := range list {
 		if m.Index != index || m.Attributes == nil {
 			continue
 		}
 		if a, ok := netip.AddrFromSlice(m.Attributes.Address); ok && !a.Unmap().IsLinkLocalUnicast() {
-			out = append(out, a.Unmap())
+			out = append(out, Bound{Addr: a.Unmap()})
 		}
 	}
 	return out, nil
@@ -99,14 +114,55 @@ func addressMessage(a netip.Addr, index uint32) *rtnetlink.AddressMessage {
 	return m
 }
 
-// Add binds an address.
-func (d *Dummy) Add(a netip.Addr) error {
+// routed returns the addresses that have a route of ours.
+func (d *Dummy) routed() (out []Bound, err error) {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		list, err := d.routes.Route.ListMatch(&rtnetlink.RouteMessage{
+			Family: family, Table: unix.RT_TABLE_LOCAL, Protocol: routesFrom, Type: unix.RTN_LOCAL,
+			Attributes: rtnetlink.RouteAttributes{Table: unix.RT_TABLE_LOCAL},
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // which is so where the kernel has no IPv6
+			return nil, fmt.Errorf("listing routes: %w", err)
+		}
+		for i := range list {
+			a, ok := netip.AddrFromSlice(list[i].Attributes.Dst)
+			if ok && list[i].Family == family && list[i].Protocol == routesFrom && list[i].Type == unix.RTN_LOCAL {
+				out = append(out, Bound{a.Unmap(), true})
+			}
+		}
+	}
+	return out, nil
+}
+
+// routeMessage describes the route of an address. It is the loopback interface's, which every network namespace has first.
+func routeMessage(a netip.Addr) *rtnetlink.RouteMessage {
+	const loopback = 1
+	m := &rtnetlink.RouteMessage{
+		Family: unix.AF_INET, DstLength: uint8(a.BitLen()), Table: unix.RT_TABLE_LOCAL, Protocol: routesFrom, Scope: unix.RT_SCOPE_HOST, Type: unix.RTN_LOCAL,
+		Attributes: rtnetlink.RouteAttributes{Dst: a.AsSlice(), OutIface: loopback, Table: unix.RT_TABLE_LOCAL},
+	}
+	if a.Is6() {
+		m.Family, m.Scope = unix.AF_INET6, unix.RT_SCOPE_UNIVERSE // it has no other there
+	}
+	return m
+}
+
+// Add makes the kernel take packets for an address. A route comes beside one that the kernel may have for another interface's
+// address.
+func (d *Dummy) Add(a Bound) error {
+	if a.Routed {
+		flags := netlink.Request | netlink.Create | netlink.Append | netlink.Acknowledge
+		if _, err := d.routes.Execute(routeMessage(a.Addr), unix.RTM_NEWROUTE, flags); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	}
 	index, err := d.make()
 	if err != nil {
 		return err
 	}
 	flags := netlink.Request | netlink.Create | netlink.Acknowledge | netlink.Excl
-	if _, err := d.conn.Execute(unpreferred{addressMessage(a, index)}, unix.RTM_NEWADDR, flags); err != nil && !errors.Is(err, fs.ErrExist) {
+	if _, err := d.conn.Execute(unpreferred{addressMessage(a.Addr, index)}, unix.RTM_NEWADDR, flags); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
@@ -129,20 +185,35 @@ func (u unpreferred) MarshalBinary() ([]byte, error) {
 	return append(b, lifetimes...), err
 }
 
-// Remove takes an address off.
-func (d *Dummy) Remove(a netip.Addr) error {
+// Remove ends that.
+func (d *Dummy) Remove(a Bound) error {
+	if a.Routed {
+		if err := d.routes.Route.Delete(routeMessage(a.Addr)); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		return nil
+	}
 	index, err := d.index()
 	if err != nil || index == 0 {
 		return err
 	}
-	if err := d.conn.Address.Delete(addressMessage(a, index)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+	if err := d.conn.Address.Delete(addressMessage(a.Addr, index)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return err
 	}
 	return nil
 }
 
-// Delete removes the interface.
+// Delete removes the interface and the routes.
 func (d *Dummy) Delete() error {
+	routed, err := d.routed()
+	if err != nil {
+		return err
+	}
+	for _, a := range routed {
+		if err := d.Remove(a); err != nil {
+			return fmt.Errorf("removing the route of %s: %w", a, err)
+		}
+	}
 	index, err := d.index()
 	if err != nil || index == 0 {
 		return err

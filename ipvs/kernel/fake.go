@@ -15,7 +15,7 @@ import (
 // the kernel does; the same tests run on both.
 type Fake struct {
 	Table     map[plan.Frontend]*FakeServer
-	Bound     map[netip.Addr]bool
+	Bound     map[Bound]bool
 	Sets      map[Element]bool
 	Lacks     []string // schedulers
 	Calls     []string // the changes that were made, in order
@@ -32,13 +32,13 @@ type FakeServer struct {
 
 // NewFake returns an empty kernel.
 func NewFake() *Fake {
-	return &Fake{Table: map[plan.Frontend]*FakeServer{}, Bound: map[netip.Addr]bool{}, Sets: map[Element]bool{}}
+	return &Fake{Table: map[plan.Frontend]*FakeServer{}, Bound: map[Bound]bool{}, Sets: map[Element]bool{}}
 }
 
 // Dump renders what is in the kernel, as goldens have it.
 func (f *Fake) Dump() string {
 	var b strings.Builder
-	for _, a := range slices.SortedFunc(maps.Keys(f.Bound), netip.Addr.Compare) {
+	for _, a := range slices.SortedFunc(maps.Keys(f.Bound), Bound.compare) {
 		fmt.Fprintf(&b, "address %s\n", a)
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(f.Table), plan.Frontend.Compare) {
@@ -123,16 +123,16 @@ func (f *Fake) Do(c Change) error {
 type FakeDevice struct{ *Fake }
 
 // Addresses returns what is bound.
-func (d FakeDevice) Addresses() ([]netip.Addr, error) { return slices.Collect(maps.Keys(d.Bound)), nil }
+func (d FakeDevice) Addresses() ([]Bound, error) { return slices.Collect(maps.Keys(d.Bound)), nil }
 
 // Add binds an address.
-func (d FakeDevice) Add(a netip.Addr) error {
-	d.HasDevice, d.Bound[a] = true, true
+func (d FakeDevice) Add(a Bound) error {
+	d.HasDevice, d.Bound[a] = d.HasDevice || !a.Routed, true
 	return nil
 }
 
 // Remove releases an address.
-func (d FakeDevice) Remove(a netip.Addr) error {
+func (d FakeDevice) Remove(a Bound) error {
 	delete(d.Bound, a)
 	return nil
 }

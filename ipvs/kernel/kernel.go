@@ -59,13 +59,30 @@ type Change struct {
 // ErrScheduler is wrapped by the errors of Do where the kernel has no such scheduler.
 var ErrScheduler = errors.New("the kernel lacks the scheduler")
 
-// Device is the network interface that the addresses are bound on.
+// Device is what makes the kernel take packets for addresses: a network interface that has them, or routes. A change of
+// the way is an addition and a removal.
 type Device interface {
-	// Addresses returns what is bound on it, or nothing where it does not exist.
-	Addresses() ([]netip.Addr, error)
-	Add(netip.Addr) error // makes the device where it does not exist
-	Remove(netip.Addr) error
-	Delete() error
+	// Addresses returns those that there are.
+	Addresses() ([]Bound, error)
+	Add(Bound) error // makes the interface where it does not exist
+	Remove(Bound) error
+	Delete() error // the interface and the routes
+}
+
+// Bound is an address that the kernel takes packets for. It is comparable.
+type Bound struct {
+	netip.Addr
+	Routed bool // see plan.Plan
+}
+
+func (b Bound) compare(other Bound) int { return b.Addr.Compare(other.Addr) }
+
+// bound returns the addresses of a plan.
+func bound(p *plan.Plan) (out []Bound) {
+	for _, a := range p.Addresses {
+		out = append(out, Bound{a, p.Routed})
+	}
+	return out
 }
 
 // Filter is the nftables table.
@@ -97,7 +114,7 @@ type Programmer struct {
 	servers   map[plan.Frontend]plan.Server
 	foreign   map[plan.Frontend]bool
 	elements  []Element
-	addresses []netip.Addr
+	addresses []Bound
 	draining  map[leaving]drain
 	want      plan.Plan
 	next      int // the virtual server whose real servers are checked next
@@ -168,17 +185,17 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 	if !same {
 		p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
 	}
-	add, remove := diff.Sets(want.Addresses, p.addresses)
+	add, remove := diff.Sets(bound(&want), p.addresses)
 	for _, a := range add {
 		if try("binding "+a.String(), p.Device.Add(a)) {
 			p.addresses = append(p.addresses, a)
 		} else {
-			p.failed.Addresses = append(p.failed.Addresses, a)
+			p.failed.Addresses = append(p.failed.Addresses, a.Addr)
 		}
 	}
 	for _, a := range remove {
 		if try("releasing "+a.String(), p.Device.Remove(a)) {
-			p.addresses = slices.DeleteFunc(p.addresses, func(x netip.Addr) bool { return x == a })
+			p.addresses = slices.DeleteFunc(p.addresses, func(x Bound) bool { return x == a })
 		}
 	}
 	errs = append(errs, p.prune(want.Servers)...)

@@ -56,6 +56,7 @@ type Node struct {
 	marked     []plan.Ports // that have a mark until the first plan
 	closers    []io.Closer
 	links      *rtnetlink.Conn
+	device     *Dummy
 	sockets    *netlink.Conn
 	sysctls    Sysctls
 	found      interfaces
@@ -129,7 +130,7 @@ func (n *Node) open() (missing []string, err error) {
 			n.marked = append(n.marked, e.Ports)
 		}
 	}
-	n.closers, n.links, n.sockets = opened, links, sockets
+	n.closers, n.links, n.device, n.sockets = opened, links, device, sockets
 	n.programmer = &Programmer{Log: n.Log, Servers: servers, Device: device, Filter: table, Repaired: n.Repaired}
 	n.sysctls = Sysctls{Proc: cmp.Or(n.ProcSys, "/proc/sys"), Record: filepath.Join(n.State, "ipvs-sysctls.json"), Log: n.Log}
 	return nil, nil
@@ -194,6 +195,13 @@ func (n *Node) interfaces() (out interfaces, err error) {
 				out.uplinks = append(out.uplinks, on.name)
 			}
 		}
+	}
+	routed, err := n.device.routed()
+	if err != nil {
+		return out, err
+	}
+	for _, a := range routed {
+		out.bound = append(out.bound, a.Addr)
 	}
 	for _, x := range []*[]netip.Addr{&out.addresses, &out.takenUp, &out.bound} {
 		slices.SortFunc(*x, netip.Addr.Compare)

@@ -47,9 +47,13 @@ func (w *world) state(t *testing.T) string {
 	var b strings.Builder
 	addresses, err := w.Device.Addresses()
 	must(t, err)
-	slices.SortFunc(addresses, netip.Addr.Compare)
+	slices.SortFunc(addresses, Bound.compare)
 	for _, a := range addresses {
-		b.WriteString("address " + a.String() + "\n")
+		b.WriteString("address " + a.String())
+		if a.Routed {
+			b.WriteString(" by a route")
+		}
+		b.WriteString("\n")
 	}
 	list, err := w.Servers.List()
 	must(t, err)
@@ -212,6 +216,28 @@ FWM  7 IPv6 mh,port sticky
 			must(t, w.restart().Cleanup())
 			check(t, w, theirs)
 		},
+		"addresses by routes, and back": func(t *testing.T, w *world) {
+			want := everything()
+			must(t, w.Apply(ctx, want))
+			direct := w.state(t)
+			want.Routed = true
+			must(t, w.Apply(ctx, want))
+			routed := strings.NewReplacer("192.0.2.1\n", "192.0.2.1 by a route\n", "2001:db8::1\n", "2001:db8::1 by a route\n").Replace(direct)
+			check(t, w, routed)
+			w.Programmer = w.restart()
+			must(t, w.Apply(ctx, want))
+			check(t, w, routed)
+			must(t, w.Device.Remove(bound(&want)[0]))
+			must(t, w.Check(ctx))
+			check(t, w, routed)
+			want.Routed = false
+			must(t, w.Apply(ctx, want))
+			check(t, w, direct)
+			want.Routed = true
+			must(t, w.Apply(ctx, want))
+			must(t, w.restart().Cleanup())
+			check(t, w, "")
+		},
 		"a flush is repaired": func(t *testing.T, w *world) {
 			want := with(base, web("10.244.0.5:8080", "10.244.1.5:8080"))
 			must(t, w.Apply(ctx, want))
@@ -221,7 +247,7 @@ FWM  7 IPv6 mh,port sticky
 			w.lose(t)
 			must(t, w.Check(ctx))
 			check(t, w, two)
-			must(t, w.Device.Remove(want.Addresses[0]))
+			must(t, w.Device.Remove(bound(&want)[0]))
 			must(t, w.Check(ctx))
 			check(t, w, two)
 			for range checkRounds {

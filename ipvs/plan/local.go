@@ -33,7 +33,7 @@ type Local struct {
 	Listening []Ports
 	Proxy     Proxy
 	TakenUp   []netip.Addr // by kube-proxy in IPVS mode, those of Services of every kind; sorted
-	Bound     []netip.Addr // on the programmer's own interface, by this process or one before it; sorted
+	Bound     []netip.Addr // by the programmer, on its own interface or by routes, by this process or one before it; sorted
 	Marked    []Ports      // of the node's addresses, those that a process before this one served; none after the first plan
 }
 
@@ -46,7 +46,7 @@ func (l *Local) Takes(addresses []netip.Addr) bool {
 	})
 }
 
-// Binds says whether one of these addresses is on the programmer's own interface.
+// Binds says whether the programmer has bound one of these addresses.
 func (l *Local) Binds(addresses []netip.Addr) bool {
 	return slices.ContainsFunc(addresses, func(a netip.Addr) bool {
 		_, has := slices.BinarySearchFunc(l.Bound, a, netip.Addr.Compare)

@@ -20,7 +20,10 @@ import (
 
 // Plan is what one node's kernel is to hold. Its lists are sorted and have nothing twice.
 type Plan struct {
-	Addresses []netip.Addr // bound on the programmer's own device
+	Addresses []netip.Addr // that the node takes packets for, beside its own
+	// Routed: by routes, not by addresses of the programmer's own device. kube-proxy in IPVS mode does not take an address up
+	// that an interface of the node has.
+	Routed    bool
 	Servers   []Server
 	Filter    Filter
 	NodePorts []Held
@@ -44,6 +47,7 @@ func Build(v *View) Plan {
 	}
 	b.plan.Filter.Internal = slices.Clone(v.Internal)
 	b.plan.Filter.Ping = v.Ping
+	b.plan.Routed = v.MarksOnly
 	b.plan.Reserved = slices.Clone(v.Reserved)
 	b.plan.Servers = make([]Server, 0, 2*len(v.Services))
 	inOrder := make([]*Service, 0, len(v.Services))
