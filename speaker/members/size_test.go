@@ -205,17 +205,20 @@ func sum(counts map[string]int) (total int) {
 	return total
 }
 
-// calm waits until what all know is told no more: members then send no less in two seconds than in the two before.
+// calm waits until what all know is told no more: what is sent then is probes and their answers. Among a thousand that
+// takes more than a minute after they have started.
 func (s *simulation) calm() {
-	for last := int64(math.MaxInt64); ; {
-		before := s.net.bytes.Load()
-		time.Sleep(2 * time.Second)
-		now := s.net.bytes.Load() - before
-		if float64(now) >= 0.98*float64(last) {
+	s.t.Helper()
+	const over, limit = 2 * time.Second, 10 * time.Minute
+	most := 1.02 * 2 * float64(len(s.running)) * float64(over/probeInterval)
+	for began := time.Now(); time.Since(began) < limit; {
+		before := s.net.packets.Load()
+		time.Sleep(over)
+		if float64(s.net.packets.Load()-before) <= most {
 			return
 		}
-		last = now
 	}
+	s.t.Fatalf("members send more than probes after %v", limit)
 }
 
 // forget starts counting anew.
