@@ -5,4 +5,4 @@ package layer2
 import "time"
 
 // reachabilityFor is how long the flow of TestReachabilityOfALiveFlow lives.
-const reachabilityFor = 15 * time.Second
+const reachabilityFor = time.Minute
