@@ -40,18 +40,17 @@ type Local struct {
 // Takes says whether kube-proxy is seen to have taken up all of these addresses, or can not be seen to: it shows that in IPVS
 // mode alone.
 func (l *Local) Takes(addresses []netip.Addr) bool {
-	return l.Proxy != ProxyIPVS || !slices.ContainsFunc(addresses, func(a netip.Addr) bool {
-		_, has := slices.BinarySearchFunc(l.TakenUp, a, netip.Addr.Compare)
-		return !has
-	})
+	return l.Proxy != ProxyIPVS || !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !has(l.TakenUp, a) })
 }
 
 // Binds says whether the programmer has bound one of these addresses.
 func (l *Local) Binds(addresses []netip.Addr) bool {
-	return slices.ContainsFunc(addresses, func(a netip.Addr) bool {
-		_, has := slices.BinarySearchFunc(l.Bound, a, netip.Addr.Compare)
-		return has
-	})
+	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return has(l.Bound, a) })
+}
+
+func has(sorted []netip.Addr, a netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(sorted, a, netip.Addr.Compare)
+	return found
 }
 
 // Failed is what of a plan a kernel does not hold; nothing of it where it is zero.
