@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type Probe struct {
 	asked   int
 	answers []answer
 	resets  int
+	failed  []time.Time
 	lastErr error
 }
 
@@ -43,7 +45,8 @@ type ProbeReport struct {
 	GapStart time.Time
 	// By counts the answers by the first word of their body: a pod's name.
 	By map[string]int
-	// LastError is why the latest request that failed did.
+	// Failed says when requests were asked that failed, and LastError why the latest one did.
+	Failed    []time.Time
 	LastError error
 }
 
@@ -69,6 +72,7 @@ func (h *Host) Probe(url string, every, timeout time.Duration) *Probe {
 func (p *Probe) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
+	asked := time.Now()
 	body, err := p.host.HTTPGet(ctx, p.url)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +81,7 @@ func (p *Probe) ask(ctx context.Context) {
 	}
 	p.asked++
 	if err != nil {
-		p.lastErr = err
+		p.failed, p.lastErr = append(p.failed, asked), err
 		if strings.Contains(err.Error(), unix.ECONNRESET.Error()) {
 			p.resets++
 		}
@@ -97,7 +101,7 @@ func (p *Probe) Answered() int {
 func (p *Probe) Report() ProbeReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := ProbeReport{Asked: p.asked, Answered: len(p.answers), Reset: p.resets, By: map[string]int{}, LastError: p.lastErr}
+	r := ProbeReport{Asked: p.asked, Answered: len(p.answers), Reset: p.resets, By: map[string]int{}, Failed: slices.Clone(p.failed), LastError: p.lastErr}
 	times := make([]time.Time, 0, len(p.answers))
 	for _, a := range p.answers {
 		times = append(times, a.at)

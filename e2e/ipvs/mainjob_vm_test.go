@@ -51,7 +51,11 @@ func (s *story) mainJob() {
 	r := probe.Stop()
 	s.Logf("%d of %d requests answered, longest gap %s", r.Answered, r.Asked, r.Gap)
 	if r.Answered != r.Asked || r.Asked < 20 {
-		s.Errorf("%d of %d requests were not answered: %v", r.Asked-r.Answered, r.Asked, r.LastError)
+		var when []string
+		for _, at := range r.Failed {
+			when = append(when, at.Format(clock))
+		}
+		s.Errorf("%d of %d requests were not answered, of %s: %v", r.Asked-r.Answered, r.Asked, strings.Join(when, ", "), r.LastError)
 	}
 }
 
@@ -146,7 +150,7 @@ func (s *story) dies() {
 		s.must(p.Kill())
 	}
 	s.becomes(corev1.LoadBalancerIPModeVIP)
-	if took := time.Since(killed); took > 11*time.Second {
+	if took := time.Since(killed); took > 20*time.Second {
 		s.Errorf("after the programmers were killed it took %s until the ipMode was VIP again", took)
 	}
 	s.onNodes("served by kube-proxy", s.kubeProxyServes, true)

@@ -27,6 +27,9 @@ const (
 	syncing  = 3 * time.Minute
 )
 
+// clock is how moments are told.
+const clock = "15:04:05.0"
+
 const (
 	vip      = "172.25.254.50"
 	port     = 8080
@@ -110,7 +113,7 @@ func (s *story) eventually(what string, fn func() error) {
 		}
 		s.Fatalf("%s: %v", what, err)
 	}
-	s.Logf("%5.1f s: %s", time.Since(began).Seconds(), what)
+	s.Logf("%s, after %.1f s: %s", time.Now().Format(clock), time.Since(began).Seconds(), what)
 }
 
 // run runs a command on a node.
