@@ -34,6 +34,8 @@ const (
 	vip      = "172.25.254.50"
 	port     = 8080
 	nodePort = 33333
+
+	clusterIPs = 2 // the API server's and the Service's
 )
 
 // manifests are a pool with one address, its advertisement, ports beside the API server's range, and a load balancer.
@@ -214,11 +216,15 @@ func (s *story) programmed(n *cluster.Host) bool {
 	return strings.Contains(s.run(n, "ipvsadm", "-Ln"), kind)
 }
 
-// kubeProxyServes says whether kube-proxy of a node serves the address.
+// kubeProxyServes says whether kube-proxy of a node serves the address. In IPVS mode it masquerades what the ipset holds, which
+// it writes after its virtual servers; then it takes those away of Services that are gone.
 func (s *story) kubeProxyServes(n *cluster.Host) bool {
 	s.Helper()
 	if s.proxy == "ipvs" {
-		return strings.Contains(s.run(n, "ipvsadm", "-Ln"), atVIP) && strings.Contains(s.run(n, "ip", "-o", "address", "show", "dev", "kube-ipvs0"), " "+vip+"/32 ")
+		servers := s.run(n, "ipvsadm", "-Ln")
+		masqueraded, _ := n.Run(s.ctx, "ipset", "list", "KUBE-LOAD-BALANCER") // which is not there before its first sync
+		return strings.Contains(servers, atVIP) && strings.Contains(servers, "TCP  "+s.service().Spec.ClusterIP+":") && strings.Count(servers, "TCP  10.96.") == clusterIPs &&
+			strings.Contains(masqueraded, fmt.Sprintf("%s,tcp:%d", vip, port)) && strings.Contains(s.run(n, "ip", "-o", "address", "show", "dev", "kube-ipvs0"), " "+vip+"/32 ")
 	}
 	table, _ := n.Run(s.ctx, "nft", "list", "table", "ip", "kube-proxy") // which is not there before its first sync
 	return strings.Contains(table, vip)
