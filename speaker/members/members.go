@@ -28,10 +28,10 @@ const KeySize = 32
 // that lives is taken for dead now and then, for a moment; the heartbeats say that it is there. A node that dies is noticed
 // by them long before. Small clusters spread news by probes and their answers; gossip is for large ones.
 const (
-	probeInterval  = 250 * time.Millisecond
-	probeTimeout   = 125 * time.Millisecond
+	probeInterval  = 500 * time.Millisecond
+	probeTimeout   = 200 * time.Millisecond
 	gossipInterval = 200 * time.Millisecond
-	suspicionMult  = 4
+	suspicionMult  = 2
 	tcpTimeout     = time.Second
 	// rejoinInterval is how often members that are not seen alive are asked to join again.
 	rejoinInterval = 2 * time.Second
