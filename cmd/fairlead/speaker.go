@@ -21,9 +21,9 @@ import (
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
-// pauseAfter is how long a speaker may not run before it asks the others whether it still has a say: the time after which
-// they may think that it is gone. Whatever is longer than three quarters of it may be noticed, and 800 ms are not to be.
-const pauseAfter = 1200 * time.Millisecond
+// pauseAfter is how long a speaker may not run before it asks the others whether it still has a say: they think that it is gone
+// after 1.5 s at the earliest. Whatever is longer than three fifths of it may be noticed, and 800 ms are not to be.
+const pauseAfter = 1400 * time.Millisecond
 
 // lastWords is how long the speaker may take to end, beside the drain.
 const lastWords = 3 * time.Second

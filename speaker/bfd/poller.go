@@ -20,6 +20,7 @@ type poller struct {
 	fd, timer, bell int
 	file            *os.File // owns fd
 	raw             syscall.RawConn
+	until           unix.ItimerSpec // what timer is set to
 	events          [8]unix.EpollEvent
 	heard           bool // that a socket has something to read, of the last wait
 }
@@ -80,8 +81,8 @@ func (p *poller) control(operation, fd int, events uint32) error {
 // wait returns after a time, when an armed socket has something to read, or when somebody rings. It says whether it was
 // a socket.
 func (p *poller) wait(d time.Duration) (readable bool, err error) {
-	set := unix.ItimerSpec{Value: unix.NsecToTimespec(max(int64(d), 1))} // zero would be never
-	_, _, errno := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(p.timer), 0, uintptr(unsafe.Pointer(&set)), 0, 0, 0)
+	p.until.Value = unix.NsecToTimespec(max(int64(d), 1)) // zero would be never
+	_, _, errno := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(p.timer), 0, uintptr(unsafe.Pointer(&p.until)), 0, 0, 0)
 	if errno != 0 {
 		return false, asError("timerfd_settime", errno)
 	}

@@ -36,14 +36,14 @@ func bootTime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// run beats until ctx ends, four times in the limit: what is noticed is longer than three quarters of it for sure, and
+// run beats until ctx ends, five times in two limits: what is noticed is longer than three fifths of the limit for sure, and
 // nothing that is longer than all of it is missed.
 func (p *pulse) run(ctx context.Context) error {
 	if p.limit <= 0 {
 		return nil
 	}
 	p.beat.Store(int64(p.now()))
-	t := time.NewTicker(p.limit / 4)
+	t := time.NewTicker(p.limit * 2 / 5)
 	defer t.Stop()
 	for {
 		select {
