@@ -80,15 +80,7 @@ func (h *Host) WhoHas(ctx context.Context, addr netip.Addr, wait time.Duration) 
 }
 
 func (h *Host) whoHasARP(ctx context.Context, addr netip.Addr, wait time.Duration) ([]net.HardwareAddr, error) {
-	var conn *packet.Conn
-	err := h.Do(func() error {
-		eth0, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		conn, err = packet.Listen(eth0, packet.Datagram, unix.ETH_P_ARP, nil)
-		return err
-	})
+	conn, err := h.listenARP()
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +92,7 @@ func (h *Host) whoHasARP(ctx context.Context, addr netip.Addr, wait time.Duratio
 	if err := conn.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
-	broadcast := &packet.Addr{HardwareAddr: net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
-	if _, err := conn.WriteTo(arpRequest(h.MAC, h.IPv4, addr), broadcast); err != nil {
+	if err := h.askARP(conn, addr); err != nil {
 		return nil, err
 	}
 	var macs []net.HardwareAddr
@@ -113,10 +104,30 @@ func (h *Host) whoHasARP(ctx context.Context, addr netip.Addr, wait time.Duratio
 		if err != nil {
 			return nil, err
 		}
-		if mac, ok := arpReply(buf[:n], addr); ok {
-			macs = append(macs, mac)
+		if c, ok := arpClaim(buf[:n], addr); ok && !c.Unasked {
+			macs = append(macs, c.MAC)
 		}
 	}
+}
+
+// listenARP opens a socket that gets the ARP packets of the host's segment, without their Ethernet headers.
+func (h *Host) listenARP() (conn *packet.Conn, err error) {
+	err = h.Do(func() error {
+		eth0, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		conn, err = packet.Listen(eth0, packet.Datagram, unix.ETH_P_ARP, nil)
+		return err
+	})
+	return conn, err
+}
+
+// askARP asks the whole segment who has an address.
+func (h *Host) askARP(conn *packet.Conn, addr netip.Addr) error {
+	broadcast := &packet.Addr{HardwareAddr: net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
+	_, err := conn.WriteTo(arpRequest(h.MAC, h.IPv4, addr), broadcast)
+	return err
 }
 
 const (
@@ -134,14 +145,6 @@ func arpRequest(from net.HardwareAddr, fromIP, target netip.Addr) []byte {
 	p = append(p, lengthMAC, lengthIPv4, 0, opRequest)
 	p = append(append(p, from...), fromIP.AsSlice()...)
 	return append(append(p, make([]byte, lengthMAC)...), target.AsSlice()...)
-}
-
-// arpReply returns the sender's MAC address of a reply that speaks for addr.
-func arpReply(p []byte, addr netip.Addr) (net.HardwareAddr, bool) {
-	if len(p) < arpLength || binary.BigEndian.Uint16(p[6:]) != opReply || netip.AddrFrom4([4]byte(p[14:18])) != addr {
-		return nil, false
-	}
-	return slices.Clone(net.HardwareAddr(p[8:14])), true
 }
 
 var advertised = regexp.MustCompile(`(?m)^Target link-layer address: ([0-9A-Fa-f:]+)`)

@@ -66,17 +66,24 @@ func TestARPRequestAndReply(t *testing.T) {
 		t.Errorf("request %s, want %s", got, want)
 	}
 	reply, _ := hex.DecodeString("0001080006040002" + "0200ac19fe0a" + "ac19fe32" + "0200ac19fefa" + "ac19fefa" + "0000")
-	mac, ok := arpReply(reply, target)
-	if !ok || mac.String() != "02:00:ac:19:fe:0a" {
-		t.Errorf("reply read as %s, %v", mac, ok)
-	}
-	for name, p := range map[string][]byte{"request": request, "short": reply[:27]} {
-		if mac, ok := arpReply(p, target); ok {
-			t.Errorf("%s read as a reply of %s", name, mac)
+	gratuitous, _ := hex.DecodeString("0001080006040001" + "0200ac19fe0a" + "ac19fe32" + "000000000000" + "ac19fe32")
+	for name, c := range map[string]struct {
+		packet  []byte
+		unasked bool
+	}{"a reply": {reply, false}, "an announcement": {gratuitous, true}} {
+		if got, ok := arpClaim(c.packet, target); !ok || got.MAC.String() != "02:00:ac:19:fe:0a" || got.Unasked != c.unasked {
+			t.Errorf("%s is read as %+v, %v", name, got, ok)
+		}
+		if _, ok := arpClaim(c.packet, asker); ok {
+			t.Errorf("%s is taken for one of another address", name)
 		}
 	}
-	if _, ok := arpReply(reply, asker); ok {
-		t.Error("a reply for another address was taken")
+	for name, p := range map[string][]byte{"a request": request, "short": reply[:27]} {
+		for _, address := range []netip.Addr{target, asker} {
+			if got, ok := arpClaim(p, address); ok {
+				t.Errorf("%s is read as %+v", name, got)
+			}
+		}
 	}
 }
 

@@ -407,15 +407,6 @@ func TestBGPNodeIsDrained(t *testing.T) {
 	s.movedWithout("drained", r)
 }
 
-func (s *bgpStory) cordon(node int, is bool) {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	var n corev1.Node
-	s.must(lab.Client().Get(ctx, client.ObjectKey{Name: lab.Node(node).Name}, &n))
-	s.must(lab.Client().Patch(ctx, &n, client.RawPatch("application/merge-patch+json", []byte(fmt.Sprintf(`{"spec":{"unschedulable":%t}}`, is)))))
-}
-
 // A node that leaves for good says so, though graceful restart was negotiated, with which its routes would stay: one whose
 // Node is deleted, is excluded from load balancers, or shuts down. The router's kernel uses the others before the speaker
 // is gone, and no request fails.
