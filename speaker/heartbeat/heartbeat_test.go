@@ -29,7 +29,7 @@ type world struct {
 	states  map[bfd.Path]bfd.State
 	held    []bfd.Session
 	told    map[string]bool // "to: of is missed", "to: of is heard"
-	asked   []string        // "address on link"
+	asked   []string        // "address on link n times"
 	answers map[string]bool // what comes of asking on a link, by its name
 	broken  map[string]bool // links on which nobody can be asked
 	frames  uint64          // received so far on each link
@@ -60,7 +60,7 @@ func (w *world) ask(_ context.Context, l plan.Link, address netip.Addr, times in
 	time.Sleep(time.Duration(times) * every)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.asked = append(w.asked, fmt.Sprintf("%s on %s", address, l.Name))
+	w.asked = append(w.asked, fmt.Sprintf("%s on %s %d times", address, l.Name, times))
 	w.frames += w.more
 	if w.broken[l.Name] {
 		return false, errors.New("broken")
@@ -162,7 +162,7 @@ func TestAnOwnerIsLostAndComesBack(t *testing.T) {
 			t.Fatalf("lost before the other candidate said so: %v", g.Lost())
 		}
 		slices.Sort(w.asked)
-		if want := []string{"192.0.2.3 on eth0", "192.0.2.3 on eth1"}; !slices.Equal(w.asked, want) {
+		if want := []string{"192.0.2.3 on eth0 5 times", "192.0.2.3 on eth1 5 times"}; !slices.Equal(w.asked, want) {
 			t.Errorf("asked %q, want %q", w.asked, want)
 		}
 		if !w.told["mate: owner is missed"] {
@@ -236,8 +236,8 @@ func TestWhatASessionSays(t *testing.T) {
 	}
 }
 
-// TestSessions: one with each companion of this node's family, and never more than maxSessions; two nodes that are
-// companions of very many tend to choose each other.
+// TestSessions: one with each companion of this node's family, which is missed after three packets in 300 ms, and never more
+// than maxSessions; two nodes that are companions of very many tend to choose each other.
 func TestSessions(t *testing.T) {
 	six := plan.Companion{Node: "six", Address: netip.MustParseAddr("2001:db8::1")}
 	guard(t, []plan.Companion{mate(), owner("eth0"), six}, func(w *world, _ *Guard) {
@@ -245,6 +245,9 @@ func TestSessions(t *testing.T) {
 		var with []string
 		for _, s := range w.held {
 			with = append(with, fmt.Sprintf("%s-%s:%d", s.Local, s.Peer, s.Port))
+			if want := (bfd.Parameters{DesiredMinTx: 100 * time.Millisecond, RequiredMinRx: 100 * time.Millisecond, DetectMultiplier: 3}); s.Parameters != want {
+				t.Errorf("%s: %+v", s.Peer, s.Parameters)
+			}
 		}
 		if got, want := strings.Join(with, " "), "192.0.2.1-192.0.2.2:7944 192.0.2.1-192.0.2.3:7944"; got != want {
 			t.Errorf("sessions are %s, want %s", got, want)

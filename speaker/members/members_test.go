@@ -397,6 +397,9 @@ func TestFactsEncoding(t *testing.T) {
 	if got := decodeFacts(later); got != f {
 		t.Errorf("a later version comes back as %+v", got)
 	}
+	if n := len(encodeFacts(f)); n > memberlist.MetaMaxSize {
+		t.Errorf("%d bytes, of which others hear %d", n, memberlist.MetaMaxSize)
+	}
 	for n := range factsSize {
 		if got := decodeFacts(encodeFacts(f)[:n]); got != (plan.Facts{}) {
 			t.Errorf("%d bytes come back as %+v", n, got)
