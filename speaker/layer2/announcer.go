@@ -165,8 +165,8 @@ func (a *Announcer) Apply(ctx context.Context, want []plan.Announcement) error {
 }
 
 // ApplyLeaving is Apply with addresses that are announced and that another speaker is about to take over: they are
-// still answered for, but not announced any more, and fall silent as soon as that speaker is heard. What is in leaving
-// and not announced, or in want too, is left out of it.
+// still answered for, but not announced any more, and fall silent as soon as that speaker is heard, or at once if it was just
+// before. What is in leaving and not announced, or in want too, is left out of it.
 func (a *Announcer) ApplyLeaving(ctx context.Context, want, leaving []plan.Announcement) error {
 	want, leaving = slices.Clone(want), slices.Clone(leaving)
 	return a.ask(ctx, func(s *state) error { return s.apply(ctx, want, leaving) })

@@ -81,6 +81,7 @@ type contest struct {
 	higher    time.Time // when a speaker was heard last to which the address is left
 	probed    time.Time // last
 	contested time.Time // when a speaker was heard last that does not outrank this one
+	announced time.Time // when such a one was heard last to announce it
 }
 
 func newReferee(cfg Config, m *metrics, p *pulse, changed func()) *referee {
@@ -213,7 +214,9 @@ func (r *referee) judge(h heard, c *contest, node string, now time.Time) {
 				c.answerAt = next
 			}
 		}
-		c.contested = now
+		if c.contested = now; h.claim.announces {
+			c.announced = now
+		}
 	default:
 		if c.higher = now; !e.silent.Swap(true) {
 			c.probed, c.answerAt = now, time.Time{}
@@ -230,6 +233,10 @@ func (r *referee) tick(now time.Time) (out []single, ended bool) {
 				delete(c.rivals, mac)
 				ended = true
 			}
+		}
+		if e.leaving.Load() && now.Sub(c.announced) < r.grace && !e.silent.Swap(true) { // the successor was heard before the plan came
+			c.higher = now
+			r.changed()
 		}
 		if s, ok := c.due(e, now); ok {
 			out = append(out, s)

@@ -295,6 +295,45 @@ func TestALeavingAddressIsAnsweredForUntilTheSuccessorIsHeard(t *testing.T) {
 	})
 }
 
+// A successor that plans first is heard before the address is leaving; its next announcement would come a second later.
+func TestASuccessorThatWasHeardBeforeNeedNotBeHeardAgain(t *testing.T) {
+	inBubble(t, segmentOfSpeakers(true), func(t *testing.T, b *bench) {
+		leave := func() {
+			t.Helper()
+			if err := b.ApplyLeaving(t.Context(), nil, []plan.Announcement{on0}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		b.settled(t, on0)
+		b.hear(familyARP, gratuitousARP(vip4, peerMAC)[0])
+		time.Sleep(100 * time.Millisecond)
+		leave()
+		b.hear(familyARP, arpRequest(host4, vip4))
+		if n := len(b.network.take()); n != 0 || len(b.Announced()) != 0 || !b.takeChanged() {
+			t.Errorf("%d frames after the successor was heard; announced: %v", n, b.Announced())
+		}
+
+		b.settled(t, on0)
+		b.hear(familyARP, patch(arpRequest(vip4, host4), 22, peerMAC[:]...)) // the successor's kernel, which announces nothing
+		leave()
+		b.hear(familyARP, arpRequest(host4, vip4))
+		if n := len(b.network.take()); n != 1 || len(b.Announced()) != 1 {
+			t.Errorf("%d frames before the successor was heard; announced: %v", n, b.Announced())
+		}
+
+		b.settled(t, on0)
+		b.hear(familyARP, gratuitousARP(vip4, peerMAC)[0])
+		time.Sleep(time.Second)
+		b.network.take()
+		leave()
+		b.hear(familyARP, arpRequest(host4, vip4))
+		if n := len(b.network.take()); n != 1 || len(b.Announced()) != 1 {
+			t.Errorf("%d frames of what was fought for a second ago; announced: %v", n, b.Announced())
+		}
+	})
+}
+
 func TestManyForgedConflictsAreBounded(t *testing.T) {
 	inBubble(t, segmentOfSpeakers(true), func(t *testing.T, b *bench) {
 		b.settled(t, on0)
