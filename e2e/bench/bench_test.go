@@ -20,6 +20,7 @@ import (
 
 func BenchmarkAssignment(b *testing.B) { stage(b, "One Service after the other", assignment) }
 func BenchmarkTakeOver(b *testing.B)   { stage(b, "Take-over", takeOver) }
+func BenchmarkTakeOver6(b *testing.B)  { stage(b, "Take-over over IPv6", takeOver6) }
 func BenchmarkTakeOver2000(b *testing.B) {
 	stage(b, "Take-over of 2,000 addresses", func(m *measurement) { takeOverMany(m, 2000) })
 }
@@ -71,7 +72,7 @@ func run(m *testing.M) int {
 // stage runs one benchmark: it brings the cluster up if it is the first, waits until the cluster is at rest, and heads the
 // benchmark's rows in the table.
 func stage(b *testing.B, title string, fn func(*measurement)) {
-	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(b.Context(), 30*time.Minute)
 	defer cancel()
 	m := &measurement{b, ctx}
 	if lab == nil {
