@@ -23,6 +23,7 @@ func TestEachKindIsConfiguredOnce(t *testing.T) {
 			func(o *manager.Options) { WithPasswords(o, "metallb-system") },
 			func(o *manager.Options) { WithKept(o, "") },
 		},
+		"programmer": {(&Programming{Namespace: "metallb-system"}).Configure},
 	}
 	for role, configures := range roles {
 		o, err := ManagerOptions("metallb-system")

@@ -15,11 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
@@ -55,10 +53,12 @@ type Programming struct {
 	started    time.Time
 	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
 	serving    map[allocator.Key]mode.Leave            // what is served, whether or not it still asks; nil: no view was made yet
-	slices     map[types.UID]readSlice                 // read before
-	ranges     *policy.Policy                          // of NodePortRanges alone, last compiled
-	ports      map[portHere][]netip.Addr               // of NodePortRanges, by the last view
-	portRanges map[types.UID][]plan.Ports              // the same of whole ranges
+	kept       kept
+	services   []plan.Service            // of the last view, and room for the next one's
+	at         map[allocator.Key]int     // where in it each is
+	ranges     *policy.Policy            // of NodePortRanges alone, last compiled
+	ports      map[portHere][]netip.Addr // of NodePortRanges, by the last view
+	portRanges map[string][]plan.Ports   // the same of whole ranges
 }
 
 // ProgrammingOptions are the choices of who runs the cluster.
@@ -70,24 +70,9 @@ type ProgrammingOptions struct {
 	Ping         bool           // addresses answer pings
 }
 
-// Configure adds to a manager's options what is watched: of Services and EndpointSlices more than the other roles need.
-func (p *Programming) Configure(o *manager.Options) {
-	for object, x := range o.Cache.ByObject {
-		switch object.(type) {
-		case *corev1.Service:
-			x.Transform = stripServedService
-		case *discoveryv1.EndpointSlice:
-			x.Transform = stripServedSlice
-		}
-		o.Cache.ByObject[object] = x
-	}
-	watchSetting(o, p.Namespace)
-}
-
 // SetUp registers the programmer with the manager.
 func (p *Programming) SetUp(m ctrl.Manager) error {
 	p.cache, p.upkeep, p.started = m.GetCache(), newUpkeep(), time.Now()
-	p.slices = map[types.UID]readSlice{}
 	p.watchdog = watchdog.New("the programmer", roundLimit)
 	p.metrics = newProgrammingMetrics()
 	if p.Registry != nil {
@@ -148,7 +133,11 @@ func (p *Programming) run(ctx context.Context) error {
 	kinds := []client.Object{
 		&corev1.Service{}, &discoveryv1.EndpointSlice{}, &corev1.Node{}, &corev1.ConfigMap{}, &v1alpha1.NodePortRange{}, &corev1.Namespace{},
 	}
-	if err := watch(ctx, p.cache, kinds, p.upkeep.mark); err != nil {
+	err := watch(ctx, p.cache, kinds, p.upkeep.mark)
+	if err == nil {
+		p.kept, err = keptBy(ctx, p.cache)
+	}
+	if err != nil {
 		return err
 	}
 	if p.Options.AllServices {
@@ -209,7 +198,7 @@ func stateOfProgrammer(r *ipvs.Report, balancers *map[netip.Addr]struct{}, start
 	s := v1alpha1.ProgrammerStateStatus{
 		StartedAt: metav1.Time{Time: started.Truncate(time.Second)}, Ready: r.Ready, KubeProxy: string(r.Proxy), Missing: r.Missing,
 	}
-	var addresses []netip.Addr
+	addresses := make([]netip.Addr, 0, len(r.Addresses))
 	for _, a := range r.Addresses {
 		if _, ok := (*balancers)[a]; ok {
 			addresses = append(addresses, a)

@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -10,24 +9,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-lb/fairlead/allocator"
-	"github.com/fairlead-lb/fairlead/internal/portrange"
 	"github.com/fairlead-lb/fairlead/ipvs/mode"
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
-const (
-	// labelProxyName says which service proxy serves a Service whole (KEP-2447); kube-proxy leaves those alone that have it.
-	labelProxyName = "service.kubernetes.io/service-proxy-name"
-	// proxyName is ours.
-	proxyName = "fairlead"
-)
-
-// gather puts together the view of this node.
+// gather puts together the view of this node. It is good until the next one is.
 func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Time) (plan.View, error) {
 	v := plan.View{Node: p.Node, Addresses: local.Addresses, Scheduler: p.Options.Scheduler, Drain: p.Options.Drain, Ping: p.Options.Ping}
 	var nodes corev1.NodeList
@@ -55,96 +43,75 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 		return v, err
 	}
 	v.Reserved = ports.reserved()
-	var services corev1.ServiceList
-	if err := p.Client.List(ctx, &services); err != nil {
-		return v, fmt.Errorf("listing Services: %w", err)
+	services, err := listOf[*servable](p.kept.services)
+	if err != nil {
+		return v, err
 	}
-	var endpoints discoveryv1.EndpointSliceList
-	if err := p.Client.List(ctx, &endpoints); err != nil {
-		return v, fmt.Errorf("listing EndpointSlices: %w", err)
+	endpoints, err := listOf[*backends](p.kept.slices)
+	if err != nil {
+		return v, err
 	}
-	at := make(map[allocator.Key]int, len(services.Items))
+	if p.at == nil {
+		p.at = map[allocator.Key]int{}
+	}
+	clear(p.at)
+	clear(p.services)
+	v.Services = slices.Grow(p.services[:0], len(services))
 	serving := make(map[allocator.Key]mode.Leave, len(p.serving))
-	v.Services = make([]plan.Service, 0, len(p.serving))
-	for i := range services.Items {
-		s := &services.Items[i]
-		x, ok := p.served(s, setting, &local, ports.of(s), serving, now)
-		if !ok {
-			continue
+	for _, s := range services {
+		if x, ok := p.served(s, setting, &local, ports.of(s), serving, now); ok {
+			p.at[s.Key] = len(v.Services)
+			v.Services = append(v.Services, x)
 		}
-		at[allocator.Key{Namespace: s.Namespace, Name: s.Name}] = len(v.Services)
-		v.Services = append(v.Services, x)
 	}
-	p.serving, p.ports, p.portRanges = serving, ports.now, ports.rangesNow
-	p.addSlices(v.Services, at, endpoints.Items)
+	p.services, p.serving, p.ports, p.portRanges = v.Services, serving, ports.now, ports.rangesNow
+	for _, e := range endpoints {
+		if k, ok := p.at[allocator.Key{Namespace: e.Namespace, Name: e.service}]; ok {
+			v.Services[k].Slices = append(v.Services[k].Slices, &e.Slice)
+		}
+	}
 	return v, nil
 }
 
-// served reads a Service, if something of it is to be served here.
-func (p *Programming) served(s *corev1.Service, setting mode.Setting, local *plan.Local, given givenPorts, serving map[allocator.Key]mode.Leave, now time.Time) (plan.Service, bool) {
-	if s.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.ClusterIP == corev1.ClusterIPNone {
+// served returns a Service as it is to be served here, if something of it is.
+func (p *Programming) served(s *servable, setting mode.Setting, local *plan.Local, given givenPorts, serving map[allocator.Key]mode.Leave, now time.Time) (plan.Service, bool) {
+	if s.service == nil {
 		return plan.Service{}, false
 	}
-	proxy := s.Labels[labelProxyName]
-	whole := proxy == proxyName || p.Options.AllServices && proxy == ""
-	var balancer []netip.Addr
 	lasts, yields := false, false
-	if ours(s, p.Class) {
+	if s.ours {
 		lasts, yields = p.lasts(s, setting, local, serving, now)
 	}
-	if lasts || whole && s.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		balancer = allocator.Ingress(s)
+	out := *s.service
+	if !lasts && !s.whole {
+		out.LoadBalancer = nil
 	}
-	if len(balancer) == 0 && !whole && !given.some() {
+	if len(out.LoadBalancer) == 0 && !s.whole && !given.some() {
 		return plan.Service{}, false
 	}
-	out := plan.Service{
-		Namespace: s.Namespace, Name: s.Name, UID: string(s.UID), LoadBalancer: balancer, Yields: yields && !whole, NodePorts: given.ports, NodeRanges: given.ranges,
-		ExternalLocal: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
-		InternalLocal: s.Spec.InternalTrafficPolicy != nil && *s.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
-		SourceRanges:  prefixes(s.Spec.LoadBalancerSourceRanges),
-		Scheduler:     s.Annotations[plan.AnnotationScheduler], Ranges: s.Annotations[portrange.Annotation], Weights: s.Annotations[plan.AnnotationWeights],
+	if len(out.LoadBalancer) == 0 && given.some() {
+		out.AssignedAt = s.portsSince
 	}
-	out.AssignedAt = allocator.AssignedAt(s)
-	if len(balancer) == 0 && given.some() {
-		out.AssignedAt = allocator.NodePortsSince(s) // by which the controller settles who has a port
-	}
-	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
-		out.Affinity = time.Duration(corev1.DefaultClientIPServiceAffinitySeconds) * time.Second
-		if c := s.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
-			out.Affinity = time.Duration(*c.ClientIP.TimeoutSeconds) * time.Second
-		}
-	}
-	if whole {
-		out.ClusterIPs, out.ExternalIPs = addresses(s.Spec.ClusterIPs), addresses(s.Spec.ExternalIPs)
-		out.HealthPort = uint16(s.Spec.HealthCheckNodePort) // else it is kube-proxy's to answer
-	}
-	for _, port := range s.Spec.Ports {
-		x := plan.Port{Name: port.Name, Protocol: cmp.Or(port.Protocol, corev1.ProtocolTCP), Port: uint16(port.Port)}
-		if whole {
-			x.NodePort = uint16(port.NodePort)
-		}
-		out.Ports = append(out.Ports, x)
-	}
+	out.Yields, out.NodePorts, out.NodeRanges = yields && !s.whole, given.ports, given.ranges
 	return out, true
 }
 
 // lasts says whether a load balancer of ours is served: it asks for that, or it counts on it still, since its ipMode is Proxy
 // or kube-proxy, which is to serve it, may not do so yet; and whether it yields to kube-proxy.
-func (p *Programming) lasts(s *corev1.Service, setting mode.Setting, local *plan.Local, serving map[allocator.Key]mode.Leave, now time.Time) (lasts, yields bool) {
-	key, held := allocator.Key{Namespace: s.Namespace, Name: s.Name}, allocator.Ingress(s)
-	last, was := p.serving[key]
-	if setting.Asks(asked(s)) || len(proxied(s, held)) > 0 {
-		serving[key] = mode.Leave{}
+func (p *Programming) lasts(s *servable, setting mode.Setting, local *plan.Local, serving map[allocator.Key]mode.Leave, now time.Time) (lasts, yields bool) {
+	if setting.Asks(s.asked) || s.proxied {
+		serving[s.Key] = mode.Leave{}
 		return true, false
 	}
+	held := s.service.LoadBalancer
+	last, was := p.serving[s.Key]
 	if !was && (p.serving != nil || !local.Binds(held)) {
 		return false, false // else the process before this one served it
 	}
 	next := last.Next(now, local.Takes(held))
 	if !now.Before(next.Ends()) {
 		if next.Taken.IsZero() {
-			p.Log.Warn("kube-proxy has not taken up what it is to serve; it is let go all the same", "service", key.String(), "addresses", held, "waited", mode.Patience)
+			p.Log.Warn("kube-proxy has not taken up what it is to serve; it is let go all the same", "service", s.Key.String(), "addresses", held, "waited", mode.Patience)
 		}
 		return false, false
 	}
@@ -152,7 +119,7 @@ func (p *Programming) lasts(s *corev1.Service, setting mode.Setting, local *plan
 		time.AfterFunc(next.Yields().Sub(now), p.upkeep.mark)
 		time.AfterFunc(next.Ends().Sub(now), p.upkeep.mark)
 	}
-	serving[key] = next
+	serving[s.Key] = next
 	return true, !now.Before(next.Yields())
 }
 
@@ -162,73 +129,6 @@ func asked(s *corev1.Service) string {
 		return mode.IPVS
 	}
 	return s.Annotations[mode.Annotation]
-}
-
-// readSlice is an EndpointSlice that was read.
-type readSlice struct {
-	version string
-	plan.Slice
-}
-
-// addSlices adds the EndpointSlices to their Services. Those that did not change are not read again.
-func (p *Programming) addSlices(services []plan.Service, at map[allocator.Key]int, list []discoveryv1.EndpointSlice) {
-	fresh := make(map[types.UID]readSlice, len(p.slices))
-	for i := range list {
-		e := &list[i]
-		k, ok := at[allocator.Key{Namespace: e.Namespace, Name: e.Labels[discoveryv1.LabelServiceName]}]
-		if !ok || e.AddressType == discoveryv1.AddressTypeFQDN {
-			continue
-		}
-		x, ok := p.slices[e.UID]
-		if !ok || x.version != e.ResourceVersion {
-			x = readSlice{e.ResourceVersion, sliceOf(e)}
-		}
-		fresh[e.UID] = x
-		services[k].Slices = append(services[k].Slices, x.Slice)
-	}
-	p.slices = fresh
-}
-
-// sliceOf reads an EndpointSlice. What does not parse is left out: the API server checked it.
-func sliceOf(e *discoveryv1.EndpointSlice) (out plan.Slice) {
-	for _, port := range e.Ports {
-		if port.Port == nil || *port.Port <= 0 || *port.Port > 65535 {
-			continue
-		}
-		x := plan.Port{Port: uint16(*port.Port), Protocol: corev1.ProtocolTCP}
-		if port.Name != nil {
-			x.Name = *port.Name
-		}
-		if port.Protocol != nil {
-			x.Protocol = *port.Protocol
-		}
-		out.Ports = append(out.Ports, x)
-	}
-	for i := range e.Endpoints {
-		x := &e.Endpoints[i]
-		if len(x.Addresses) == 0 {
-			continue
-		}
-		a, err := netip.ParseAddr(x.Addresses[0])
-		if err != nil {
-			continue
-		}
-		c := x.Conditions
-		y := plan.Endpoint{Address: a.Unmap(), Ready: c.Ready == nil || *c.Ready, Serving: serves(x), Terminating: c.Terminating != nil && *c.Terminating}
-		if x.NodeName != nil {
-			y.Node = *x.NodeName
-		}
-		if x.Hints != nil {
-			for _, z := range x.Hints.ForZones {
-				y.Zones = append(y.Zones, z.Name)
-			}
-			for _, n := range x.Hints.ForNodes {
-				y.Nodes = append(y.Nodes, n.Name)
-			}
-		}
-		out.Endpoints = append(out.Endpoints, y)
-	}
-	return out
 }
 
 // addresses reads those that parse.
@@ -249,38 +149,4 @@ func prefixes(texts []string) (out []netip.Prefix) {
 		}
 	}
 	return out
-}
-
-// stripServedService drops what a programmer does not read.
-func stripServedService(in any) (any, error) {
-	s, ok := in.(*corev1.Service)
-	if !ok {
-		return in, nil
-	}
-	spec := s.Spec
-	if _, err := stripService(s); err != nil {
-		return nil, err
-	}
-	s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.ExternalIPs = spec.ClusterIP, spec.ClusterIPs, spec.ExternalIPs
-	s.Spec.LoadBalancerSourceRanges, s.Spec.SessionAffinityConfig = spec.LoadBalancerSourceRanges, spec.SessionAffinityConfig
-	s.Spec.Selector = nil
-	s.Status.Conditions = slices.DeleteFunc(s.Status.Conditions, func(c metav1.Condition) bool { return c.Type != allocator.ConditionNodePorts })
-	return s, nil
-}
-
-// stripServedSlice keeps what a programmer reads: addresses, ports, nodes, conditions and hints.
-func stripServedSlice(in any) (any, error) {
-	s, ok := in.(*discoveryv1.EndpointSlice)
-	if !ok {
-		return in, nil
-	}
-	s.ManagedFields, s.OwnerReferences, s.Annotations = nil, nil, nil
-	s.Labels = map[string]string{discoveryv1.LabelServiceName: s.Labels[discoveryv1.LabelServiceName]}
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
-		s.Endpoints[i] = discoveryv1.Endpoint{
-			Addresses: e.Addresses[:min(len(e.Addresses), 1)], NodeName: e.NodeName, Conditions: e.Conditions, Hints: e.Hints,
-		}
-	}
-	return s, nil
 }

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead-lb/fairlead/allocator"
 	"github.com/fairlead-lb/fairlead/api/v1alpha1"
@@ -19,19 +18,18 @@ import (
 
 // portsHere is which ports of NodePortRanges this node serves, and for whom.
 type portsHere struct {
-	class         string
 	policy        *policy.Policy
 	namespaces    map[string]map[string]string // labels, by name
 	node          labels.Set
 	own, internal []netip.Addr // the node's addresses, and those that its Node names
 	// before is where ports were served by the last view, and now where they are by this one; ranges apart.
 	before, now             map[portHere][]netip.Addr
-	rangesBefore, rangesNow map[types.UID][]plan.Ports
+	rangesBefore, rangesNow map[string][]plan.Ports
 }
 
 // portHere is a port that this node serves for a Service. It is comparable.
 type portHere struct {
-	service types.UID
+	service string // its UID
 	allocator.NodePort
 }
 
@@ -52,8 +50,8 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 	}
 	p.ranges, _ = policy.Compile(policy.Objects{NodePortRanges: list.Items}, p.ranges)
 	h = portsHere{
-		class: p.Class, policy: p.ranges, own: own, before: p.ports, now: map[portHere][]netip.Addr{},
-		rangesBefore: p.portRanges, rangesNow: map[types.UID][]plan.Ports{},
+		policy: p.ranges, own: own, before: p.ports, now: map[portHere][]netip.Addr{},
+		rangesBefore: p.portRanges, rangesNow: map[string][]plan.Ports{},
 	}
 	if len(list.Items) == 0 || node == nil {
 		return h, nil
@@ -72,37 +70,38 @@ func (p *Programming) portsHere(ctx context.Context, node *corev1.Node, own []ne
 
 // of returns the ports, and the ranges of ports, that the controller gave a Service and that this node serves, by the
 // NodePortRange as it is now. What none gives it any more, and the controller lets it keep for a while, is served where it was.
-func (h *portsHere) of(s *corev1.Service) (out givenPorts) {
-	if len(h.policy.NodePortRanges) == 0 && len(h.before) == 0 && len(h.rangesBefore) == 0 {
+func (h *portsHere) of(s *servable) (out givenPorts) {
+	if s.ports == nil || len(h.policy.NodePortRanges) == 0 && len(h.before) == 0 && len(h.rangesBefore) == 0 {
 		return out
 	}
-	r := nodePortServiceOf(s, h.namespaces[s.Namespace], h.class)
+	r := *s.ports
+	r.NamespaceLabels = h.namespaces[s.Namespace]
 	for _, n := range r.Held {
 		if n.Range != (portrange.Range{}) {
-			out.ranges = append(out.ranges, h.rangeOf(s, &r, n.Range)...)
+			out.ranges = append(out.ranges, h.rangeOf(&r, n.Range)...)
 			continue
 		}
 		p, ok := r.Port(n.Name)
 		if !ok || n.Port == 0 {
 			continue
 		}
-		addresses := h.before[portHere{s.UID, n}]
-		if ports, ok := h.policy.NodePortRangeOf(p.Protocol, n.Port); ok && ports.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
+		addresses := h.before[portHere{r.UID, n}]
+		if ports, ok := h.policy.NodePortRangeOf(p.Protocol, n.Port); ok && ports.Services.Match(r.Namespace, r.NamespaceLabels, r.Labels) {
 			addresses = ports.ServedOn(h.node, h.own, h.internal)
 		}
 		if len(addresses) > 0 {
-			h.now[portHere{s.UID, n}] = addresses
+			h.now[portHere{r.UID, n}] = addresses
 			out.ports = append(out.ports, plan.NodePort{Name: n.Name, Port: n.Port, Addresses: addresses})
 		}
 	}
 	if len(out.ranges) > 0 {
-		h.rangesNow[s.UID] = out.ranges
+		h.rangesNow[r.UID] = out.ranges
 	}
 	return out
 }
 
 // rangeOf does the same for one range, which several NodePortRanges may have together.
-func (h *portsHere) rangeOf(s *corev1.Service, r *allocator.NodePortService, ports portrange.Range) (out []plan.Ports) {
+func (h *portsHere) rangeOf(r *allocator.NodePortService, ports portrange.Range) (out []plan.Ports) {
 	add := func(addresses []netip.Addr, part portrange.Range) {
 		for _, a := range addresses {
 			out = append(out, plan.Ports{Address: a, Range: part})
@@ -112,14 +111,14 @@ func (h *portsHere) rangeOf(s *corev1.Service, r *allocator.NodePortService, por
 	for i := range h.policy.NodePortRanges {
 		of := &h.policy.NodePortRanges[i]
 		for _, has := range of.Ports {
-			if has.Overlaps(ports) && of.Services.Match(s.Namespace, r.NamespaceLabels, s.Labels) {
+			if has.Overlaps(ports) && of.Services.Match(r.Namespace, r.NamespaceLabels, r.Labels) {
 				add(of.ServedOn(h.node, h.own, h.internal), has.Overlap(ports))
 				rest = portrange.Without(rest, has)
 			}
 		}
 	}
 	for _, part := range rest {
-		for _, was := range h.rangesBefore[s.UID] {
+		for _, was := range h.rangesBefore[r.UID] {
 			if was.Range.Overlaps(part) {
 				add([]netip.Addr{was.Address}, was.Range.Overlap(part))
 			}

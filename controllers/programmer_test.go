@@ -28,6 +28,26 @@ import (
 	"github.com/fairlead-lb/fairlead/ipvs/plan"
 )
 
+// programming is a programmer whose cache has these objects.
+func programming(t *testing.T, options ProgrammingOptions, objects ...client.Object) *Programming {
+	t.Helper()
+	p := &Programming{Namespace: "metallb-system", Node: "n1", Options: options, upkeep: newUpkeep()}
+	p.kept = keepsAs(t, p.Configure, objects...)
+	p.Client = fakeClient(t, slices.DeleteFunc(slices.Clone(objects), func(o client.Object) bool {
+		switch o.(type) {
+		case *corev1.Service, *discoveryv1.EndpointSlice:
+			return true
+		}
+		return false
+	})...).Build()
+	return p
+}
+
+// byName sorts Services, which come in any order.
+func byName(list []plan.Service) {
+	slices.SortFunc(list, func(a, b plan.Service) int { return strings.Compare(a.Name, b.Name) })
+}
+
 // TestProgrammerGather: what a programmer serves, read of what its cache keeps.
 func TestProgrammerGather(t *testing.T) {
 	other, web, port, yes, node, tcp := "example.com/other", "web", int32(8080), true, "n2", corev1.ProtocolTCP
@@ -75,25 +95,17 @@ func TestProgrammerGather(t *testing.T) {
 			},
 		},
 	}
-	for _, o := range objects { // as they are in the cache
-		var err error
-		switch o.(type) {
-		case *corev1.Service:
-			_, err = stripServedService(o)
-		case *discoveryv1.EndpointSlice:
-			_, err = stripServedSlice(o)
-		case *corev1.Node:
-			_, err = stripNode(o)
-		}
-		if err != nil {
+	for _, o := range objects[:2] { // as they are in the cache
+		if _, err := stripNode(o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), upkeep: newUpkeep()}
+	p := programming(t, ProgrammingOptions{}, objects...)
 	v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1"})}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
+	byName(v.Services)
 	at := time.Date(2026, 11, 22, 10, 0, 0, 7, time.UTC)
 	ports := []plan.Port{{Name: "web", Protocol: "TCP", Port: 80}}
 	want := plan.View{
@@ -104,7 +116,7 @@ func TestProgrammerGather(t *testing.T) {
 				Namespace: "default", Name: "asks", UID: "u1", AssignedAt: at, LoadBalancer: parse([]string{"172.25.254.50", "fd00::50"}), Ports: ports,
 				ExternalLocal: true, InternalLocal: true, Affinity: time.Minute, Scheduler: "mh", Ranges: "21",
 				SourceRanges: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("10.0.0.0/8")},
-				Slices: []plan.Slice{{Ports: []plan.Port{{Name: "web", Protocol: "TCP", Port: 8080}}, Endpoints: []plan.Endpoint{
+				Slices: []*plan.Slice{{Ports: []plan.Port{{Name: "web", Protocol: "TCP", Port: 8080}}, Endpoints: []plan.Endpoint{
 					{Address: netip.MustParseAddr("10.244.1.2"), Node: "n2", Ready: true, Serving: true, Zones: []string{"z"}, Nodes: []string{"n2"}},
 					{Address: netip.MustParseAddr("10.244.1.3"), Serving: true, Terminating: true},
 				}}},
@@ -150,18 +162,12 @@ func TestProgrammerGathersNodePorts(t *testing.T) {
 		has("several", "33998-34001/UDP,50001/TCP,http=33998"), has("over", "50001-50002/TCP"), has("no-range", "40000-40001/TCP"),
 		has("of-another", "http=33337", annotated(allocator.AnnotationClass, "example.com/x")), has("headless", "http=33336", func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }),
 	}
-	for _, o := range objects {
-		if s, ok := o.(*corev1.Service); ok {
-			if _, err := stripServedService(s); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, objects...).Build(), upkeep: newUpkeep()}
+	p := programming(t, ProgrammingOptions{}, objects...)
 	v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1", "192.0.2.1", "2001:db8::1"})}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
+	byName(v.Services)
 	var got []string
 	for _, s := range v.Services {
 		got = append(got, fmt.Sprint(s.Name, " ", s.NodePorts, s.NodeRanges, " ", s.AssignedAt.Unix(), " ", s.LoadBalancer, s.ClusterIPs))
@@ -200,7 +206,7 @@ func TestAServiceThatAsksNoMoreIsServedForAMoment(t *testing.T) {
 			var got []string
 			note := func(after time.Duration) {
 				serving := map[allocator.Key]mode.Leave{}
-				v, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
+				v, served := p.served(keepServable(s, "", false), mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
 				p.serving = serving
 				got = append(got, stands(v.Yields, served))
 			}
@@ -255,7 +261,7 @@ func TestARestartOnTheWayBackDisturbsNothing(t *testing.T) {
 			var got []string
 			for _, after := range c.after {
 				serving := map[allocator.Key]mode.Leave{}
-				v, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
+				v, served := p.served(keepServable(s, "", false), mode.Annotated, &c.local, givenPorts{}, serving, now.Add(after))
 				p.serving = serving
 				got = append(got, stands(v.Yields, served))
 			}
@@ -263,7 +269,7 @@ func TestARestartOnTheWayBackDisturbsNothing(t *testing.T) {
 				t.Errorf("%s, want %s", text, c.want)
 			}
 			p.serving = map[allocator.Key]mode.Leave{}
-			if _, served := p.served(s, mode.Annotated, &c.local, givenPorts{}, map[allocator.Key]mode.Leave{}, now); served {
+			if _, served := p.served(keepServable(s, "", false), mode.Annotated, &c.local, givenPorts{}, map[allocator.Key]mode.Leave{}, now); served {
 				t.Error("what is bound is taken up again though it was let go")
 			}
 		})
@@ -469,7 +475,8 @@ func TestANodeThatIsToGoSaysSo(t *testing.T) {
 	} {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 		c.change(n)
-		p := &Programming{Namespace: "metallb-system", Node: "n1", Client: fakeClient(t, n).Build(), upkeep: newUpkeep(), programmer: &ipvs.Programmer{}}
+		p := programming(t, ProgrammingOptions{}, n)
+		p.programmer = &ipvs.Programmer{}
 		if _, err := p.gather(context.Background(), plan.Local{}, now); err != nil {
 			t.Fatal(err)
 		}
@@ -494,11 +501,8 @@ func TestProgrammerGathersWhole(t *testing.T) {
 	external := of("external", corev1.ServiceTypeExternalName, "")
 	balancer := of("balancer", corev1.ServiceTypeLoadBalancer, "")
 	assigned("172.25.254.50")(balancer)
-	p := &Programming{
-		Namespace: "metallb-system", Node: "n1", upkeep: newUpkeep(), Options: ProgrammingOptions{AllServices: true},
-		Client: fakeClient(t, of("cluster", corev1.ServiceTypeClusterIP, ""), of("node", corev1.ServiceTypeNodePort, ""), balancer, external,
-			of("ours", corev1.ServiceTypeClusterIP, proxyName), of("theirs", corev1.ServiceTypeClusterIP, "example.com")).Build(),
-	}
+	p := programming(t, ProgrammingOptions{AllServices: true}, of("cluster", corev1.ServiceTypeClusterIP, ""), of("node", corev1.ServiceTypeNodePort, ""), balancer, external,
+		of("ours", corev1.ServiceTypeClusterIP, proxyName), of("theirs", corev1.ServiceTypeClusterIP, "example.com"))
 	v, err := p.gather(context.Background(), plan.Local{}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -522,7 +526,7 @@ func TestProgrammerServesOrphans(t *testing.T) {
 	web := inner("web", "http=33333,ranges")
 	web.ResourceVersion = ""
 	holding("http=33333,33990-33999/UDP")(web)
-	c := fakeClient(t, games, web, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}).Build()
+	objects := []client.Object{games, web, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}}
 	serves := func(p *Programming, want string) {
 		t.Helper()
 		v, err := p.gather(context.Background(), plan.Local{Addresses: parse([]string{"10.0.0.1", "192.0.2.1"})}, now)
@@ -537,29 +541,22 @@ func TestProgrammerServesOrphans(t *testing.T) {
 			t.Errorf("served are %s, want %s", got, want)
 		}
 	}
-	fresh := func() *Programming {
-		return &Programming{Namespace: "metallb-system", Node: "n1", Client: c, upkeep: newUpkeep()}
-	}
-	p := fresh()
+	p := programming(t, ProgrammingOptions{}, objects...)
 	serves(p, "[{http 33333 [192.0.2.1]}] [192.0.2.1 33990-33999/UDP]")
 	games.Spec.Ports, games.Spec.NodeAddresses = []string{"33995-33999"}, []string{"10.0.0.0/8"} // it has only a part any more
-	if err := c.Update(context.Background(), games); err != nil {
+	if err := p.Client.Update(context.Background(), games); err != nil {
 		t.Fatal(err)
 	}
 	const there = "[{http 33333 [192.0.2.1]}] [10.0.0.1 33995-33999/UDP 192.0.2.1 33990-33994/UDP]"
 	serves(p, there)
-	if err := c.Delete(context.Background(), games); err != nil {
+	if err := p.Client.Delete(context.Background(), games); err != nil {
 		t.Fatal(err)
 	}
 	serves(p, there)
 	serves(p, there)
-	serves(fresh(), "")
-	var s corev1.Service
-	if err := c.Get(context.Background(), client.ObjectKeyFromObject(web), &s); err != nil {
-		t.Fatal(err)
-	}
-	delete(s.Annotations, allocator.AnnotationNodePortsAssigned)
-	if err := c.Update(context.Background(), &s); err != nil {
+	serves(programming(t, ProgrammingOptions{}, objects[1:]...), "")
+	delete(web.Annotations, allocator.AnnotationNodePortsAssigned)
+	if err := p.kept.services.Update(web.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}
 	serves(p, "")

@@ -6,6 +6,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -26,21 +27,19 @@ import (
 // WithKept has a manager's informers keep of Services and EndpointSlices only what Announcing reads. A client that reads
 // these kinds from the cache fails.
 func WithKept(o *manager.Options, class string) {
-	for object := range o.Cache.ByObject {
-		switch object.(type) {
-		case *corev1.Service, *discoveryv1.EndpointSlice:
-			delete(o.Cache.ByObject, object) // what the other roles keep
-		}
-	}
-	o.Cache.ByObject[&corev1.Service{}] = cache.ByObject{Transform: func(in any) (any, error) {
-		if s, ok := in.(*corev1.Service); ok {
-			return keepService(s, class), nil
-		}
-		return in, nil
-	}}
-	o.Cache.ByObject[&discoveryv1.EndpointSlice{}] = cache.ByObject{Transform: func(in any) (any, error) {
-		if e, ok := in.(*discoveryv1.EndpointSlice); ok {
-			return keepSlice(e), nil
+	keepAs(o, &corev1.Service{}, func(s *corev1.Service) any { return keepService(s, class) })
+	keepAs(o, &discoveryv1.EndpointSlice{}, func(e *discoveryv1.EndpointSlice) any { return keepSlice(e) })
+}
+
+// keepAs has a manager's informers keep something else in place of each object of a kind.
+func keepAs[T client.Object](o *manager.Options, kind T, keep func(T) any) {
+	maps.DeleteFunc(o.Cache.ByObject, func(object client.Object, _ cache.ByObject) bool { // what the other roles keep
+		_, same := object.(T)
+		return same
+	})
+	o.Cache.ByObject[kind] = cache.ByObject{Transform: func(in any) (any, error) {
+		if x, ok := in.(T); ok {
+			return keep(x), nil
 		}
 		return in, nil
 	}}
@@ -138,10 +137,10 @@ func (e *keptSlice) addTo(s *plan.Service) {
 	}
 }
 
-// kept is where the informers keep them.
+// kept is where the informers keep Services and EndpointSlices, each role what it reads of them.
 type kept struct{ services, slices toolscache.Store }
 
-// keptBy returns where a cache that was made WithKept keeps them.
+// keptBy returns where a cache keeps them.
 func keptBy(ctx context.Context, c cache.Cache) (out kept, err error) {
 	if out.services, err = storeOf(ctx, c, &corev1.Service{}); err == nil {
 		out.slices, err = storeOf(ctx, c, &discoveryv1.EndpointSlice{})
@@ -177,7 +176,7 @@ func listOf[T any](store toolscache.Store) ([]T, error) {
 	for _, x := range items {
 		t, ok := x.(T)
 		if !ok {
-			return nil, fmt.Errorf("an informer keeps a %T, not a %T: its manager was made without WithKept", x, t)
+			return nil, fmt.Errorf("an informer keeps a %T, not a %T: its manager was not configured to", x, t)
 		}
 		out = append(out, t)
 	}

@@ -21,11 +21,14 @@ import (
 	"github.com/fairlead-lb/fairlead/internal/portrange"
 )
 
-// keeping returns how a speaker's informers make what they keep, by kind; it serves Services without a class.
-func keeping() map[reflect.Type]toolscache.TransformFunc {
+// ofSpeaker configures what a speaker keeps that serves Services without a class.
+func ofSpeaker(o *manager.Options) { WithKept(o, "") }
+
+// keeping returns how a role's informers make what they keep, by kind.
+func keeping(configure func(*manager.Options)) map[reflect.Type]toolscache.TransformFunc {
 	var o manager.Options
 	o.Cache.ByObject = map[client.Object]cache.ByObject{}
-	WithKept(&o, "")
+	configure(&o)
 	out := map[reflect.Type]toolscache.TransformFunc{}
 	for object, by := range o.Cache.ByObject {
 		out[reflect.TypeOf(object)] = by.Transform
@@ -36,16 +39,26 @@ func keeping() map[reflect.Type]toolscache.TransformFunc {
 // keeps is what a speaker's informers keep of Services and EndpointSlices.
 func keeps(t *testing.T, objects ...client.Object) kept {
 	t.Helper()
-	stores := map[reflect.Type]toolscache.Store{}
-	for kind, transform := range keeping() {
-		stores[kind] = toolscache.NewStore(toolscache.MetaNamespaceKeyFunc, toolscache.WithTransformer(transform))
-	}
-	for _, o := range objects {
-		if err := stores[reflect.TypeOf(o)].Add(o.DeepCopyObject()); err != nil {
-			t.Fatal(err)
+	return keepsAs(t, ofSpeaker, objects...)
+}
+
+// keepsAs is what a role's informers keep of those of the objects that are Services and EndpointSlices.
+func keepsAs(t testing.TB, configure func(*manager.Options), objects ...client.Object) kept {
+	t.Helper()
+	transforms := keeping(configure)
+	store := func(kind client.Object) toolscache.Store {
+		s := toolscache.NewStore(toolscache.MetaNamespaceKeyFunc, toolscache.WithTransformer(transforms[reflect.TypeOf(kind)]))
+		for _, o := range objects {
+			if reflect.TypeOf(o) != reflect.TypeOf(kind) {
+				continue
+			}
+			if err := s.Add(o.DeepCopyObject()); err != nil {
+				t.Fatal(err)
+			}
 		}
+		return s
 	}
-	return kept{stores[reflect.TypeFor[*corev1.Service]()], stores[reflect.TypeFor[*discoveryv1.EndpointSlice]()]}
+	return kept{store(&corev1.Service{}), store(&discoveryv1.EndpointSlice{})}
 }
 
 // TestKept lists what a speaker keeps of the objects of which there may be many: all that it reads.
@@ -94,7 +107,7 @@ func TestKept(t *testing.T) {
 		"an empty one": {&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, &keptSlice{version: version{allocator.Key{Name: "n"}, ""}}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			keep := keeping()[reflect.TypeOf(c.in)]
+			keep := keeping(ofSpeaker)[reflect.TypeOf(c.in)]
 			same := cmp.Options{cmp.AllowUnexported(keptService{}, keptSlice{}, version{}), cmpopts.EquateComparable(netip.Addr{}), cmpopts.IgnoreFields(allocator.Service{}, "Created")}
 			got, err := keep(c.in.DeepCopyObject())
 			if err != nil {
@@ -111,7 +124,7 @@ func TestKept(t *testing.T) {
 			}
 		})
 	}
-	for kind, keep := range keeping() {
+	for kind, keep := range keeping(ofSpeaker) {
 		gone := toolscache.DeletedFinalStateUnknown{Key: "ns/n"}
 		if got, err := keep(gone); err != nil || got != any(gone) {
 			t.Errorf("%v: makes %v, %v of an object that is gone", kind, got, err)
@@ -119,7 +132,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotKeptSaysSo: a manager that was made without WithKept is a mistake, and no empty cluster.
+// TestWhatIsNotKeptSaysSo: a manager that was not configured for its role is a mistake, and no empty cluster.
 func TestWhatIsNotKeptSaysSo(t *testing.T) {
 	k := keeps(t)
 	k.services = toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)

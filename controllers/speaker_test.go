@@ -119,7 +119,7 @@ func TestInternalAddress(t *testing.T) {
 }
 
 // fakeClient serves objects from memory.
-func fakeClient(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
+func fakeClient(t testing.TB, objects ...client.Object) *fake.ClientBuilder {
 	t.Helper()
 	scheme, err := NewScheme()
 	if err != nil {

@@ -281,7 +281,7 @@ func (l *lab) refused(h *host, network, to string) {
 func (l *lab) service(pods ...string) plan.Service {
 	s := plan.Service{Namespace: "x", Name: "web", UID: "web", LoadBalancer: []netip.Addr{netip.MustParseAddr(vip4), netip.MustParseAddr(vip6)}}
 	s.Ports = []plan.Port{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 80}, {Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53}}
-	slice := plan.Slice{Ports: []plan.Port{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 8080}, {Name: "dns", Protocol: corev1.ProtocolUDP, Port: 8053}}}
+	slice := &plan.Slice{Ports: []plan.Port{{Name: "web", Protocol: corev1.ProtocolTCP, Port: 8080}, {Name: "dns", Protocol: corev1.ProtocolUDP, Port: 8053}}}
 	for _, name := range pods {
 		on := "a"
 		if name == "pod3" {
@@ -291,7 +291,7 @@ func (l *lab) service(pods ...string) plan.Service {
 			slice.Endpoints = append(slice.Endpoints, plan.Endpoint{Address: a, Node: on, Ready: true, Serving: true})
 		}
 	}
-	s.Slices = []plan.Slice{slice}
+	s.Slices = []*plan.Slice{slice}
 	return s
 }
 

@@ -171,7 +171,7 @@ func rolling(l *lab) {
 	view := func(leaving string, gone bool) plan.View {
 		v := l.view("a", l.service(pods...))
 		v.Drain = time.Second
-		slice := &v.Services[0].Slices[0]
+		slice := v.Services[0].Slices[0]
 		of := func(e plan.Endpoint) bool {
 			p := l.pods[leaving]
 			return p != nil && (e.Address == p.v4 || e.Address == p.v6)

@@ -45,7 +45,7 @@ type Programmer struct {
 	Node   string
 	Kernel Kernel
 	// View returns the view, given what the node says of itself, and whether it is known yet. The programmer adds to it what
-	// follows from that: Lacking, Taken, MarksOnly.
+	// follows from that: Lacking, Taken, MarksOnly. A plan.Slice that was in a view is not changed any more.
 	View func(plan.Local) (view plan.View, known bool)
 	// Dirty holds a value when what View reads may have changed.
 	Dirty <-chan struct{}
@@ -124,6 +124,7 @@ type round struct {
 	dirty   bool // what the plan is made of changed
 	known   bool // there is a plan
 	local   plan.Local
+	builder plan.Builder
 	plan    plan.Plan
 	failed  []verdict.Verdict // what came of the last try to apply the plan
 	retry   time.Duration     // after which that is tried again; 0: it did not fail
@@ -211,7 +212,7 @@ func (r *round) build() {
 		return // what was planned stays
 	}
 	v.Lacking, v.Taken, v.MarksOnly = r.local.Lacking, r.taken(), v.MarksOnly || r.local.Proxy == plan.ProxyIPVS
-	r.plan, r.known, r.retry = plan.Build(&v), true, 0
+	r.plan, r.known, r.retry = r.builder.Build(&v), true, 0
 }
 
 // hold applies a new plan, and again one that failed when its time has come; else it checks what is held.

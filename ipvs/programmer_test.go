@@ -83,11 +83,11 @@ func (w *world) Write(b []byte) (n int, err error) {
 func service(name, address string, reals ...string) plan.Service {
 	s := plan.Service{Namespace: "x", Name: name, UID: name, LoadBalancer: []netip.Addr{netip.MustParseAddr(address)}}
 	s.Ports = []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}}
-	slice := plan.Slice{Ports: []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}
+	slice := &plan.Slice{Ports: []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}
 	for _, r := range reals {
 		slice.Endpoints = append(slice.Endpoints, plan.Endpoint{Address: netip.MustParseAddr(r), Ready: true, Serving: true})
 	}
-	s.Slices = []plan.Slice{slice}
+	s.Slices = []*plan.Slice{slice}
 	return s
 }
 
@@ -413,7 +413,9 @@ func TestHealthChecks(t *testing.T) {
 		w.do(func() {
 			s := &w.view.Services[0]
 			s.ExternalLocal, s.HealthPort = true, 32001
-			s.Slices[0].Endpoints[0].Node = "a"
+			here := service("web", "192.0.2.1", "10.244.0.5").Slices
+			here[0].Endpoints[0].Node = "a"
+			s.Slices = here
 		})
 		mu.Lock()
 		refuse = errors.New("somebody listens there")

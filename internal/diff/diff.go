@@ -12,6 +12,22 @@ func Sets[T comparable](want, have []T) (add, remove []T) {
 	return missing(want, have), missing(have, want)
 }
 
+// Sorted returns the same as Sets of two lists that are sorted and have nothing twice, which takes no memory but for what
+// differs.
+func Sorted[T comparable](want, have []T, compare func(T, T) int) (add, remove []T) {
+	for len(want) > 0 && len(have) > 0 {
+		switch c := compare(want[0], have[0]); {
+		case c < 0:
+			add, want = append(add, want[0]), want[1:]
+		case c > 0:
+			remove, have = append(remove, have[0]), have[1:]
+		default:
+			want, have = want[1:], have[1:]
+		}
+	}
+	return append(add, want...), append(remove, have...)
+}
+
 // missing returns the items of a that are not in b, each once.
 func missing[T comparable](a, b []T) []T {
 	seen := make(map[T]struct{}, len(b))

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -23,6 +24,22 @@ func TestSetsLeadFromObservedToWanted(t *testing.T) {
 		}
 		if unique(add) != len(add) || unique(remove) != len(remove) {
 			t.Fatalf("an item stands twice in add %v or remove %v", add, remove)
+		}
+	})
+}
+
+// TestSortedIsSets: of sorted lists both say the same.
+func TestSortedIsSets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) []int {
+			list := rapid.SliceOfDistinct(rapid.IntRange(0, 20), rapid.ID[int]).Draw(t, name)
+			slices.Sort(list)
+			return list
+		}
+		want, have := draw("want"), draw("have")
+		add, remove := Sorted(want, have, cmp.Compare[int])
+		if a, r := Sets(want, have); !slices.Equal(add, a) || !slices.Equal(remove, r) {
+			t.Fatalf("want %v, have %v: add %v and remove %v, not %v and %v", want, have, a, r, add, remove)
 		}
 	})
 }

@@ -26,12 +26,12 @@ func large() plan.View {
 	for i := range 5000 {
 		s := plan.Service{Namespace: "x", Name: fmt.Sprint("s", i), UID: fmt.Sprint(i), LoadBalancer: []netip.Addr{netip.AddrFrom4([4]byte{10, 64, byte(i / 256), byte(i)})}}
 		s.Ports = []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}}
-		slice := plan.Slice{Ports: []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}
+		slice := &plan.Slice{Ports: []plan.Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}
 		for k := range 10 {
 			n := i*10 + k
 			slice.Endpoints = append(slice.Endpoints, plan.Endpoint{Address: netip.AddrFrom4([4]byte{10, 128 + byte(n>>16), byte(n >> 8), byte(n)}), Node: "b", Ready: true, Serving: true})
 		}
-		s.Slices = []plan.Slice{slice}
+		s.Slices = []*plan.Slice{slice}
 		v.Services = append(v.Services, s)
 	}
 	return v

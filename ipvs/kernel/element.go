@@ -42,7 +42,10 @@ type Element struct {
 }
 
 func (e Element) compare(o Element) int {
-	return cmp.Or(cmp.Compare(e.Set, o.Set), e.Ports.Compare(o.Ports), e.From.Addr().Compare(o.From.Addr()),
+	if e.Set != o.Set {
+		return cmp.Compare(e.Set, o.Set)
+	}
+	return cmp.Or(e.Ports.Compare(o.Ports), e.From.Addr().Compare(o.From.Addr()),
 		cmp.Compare(e.From.Bits(), o.From.Bits()), cmp.Compare(e.Mark, o.Mark))
 }
 
@@ -54,29 +57,29 @@ func sorted(list []Element) []Element {
 	return slices.Compact(list)
 }
 
-// elements are those that packets meet under the plan.
+// elements are those that packets meet under the plan, all but ping in their order.
 func elements(p *plan.Plan) []Element {
 	f := &p.Filter
-	out := make([]Element, 0, 3*len(f.Open)+2*len(f.Marks)+len(p.Addresses))
-	for _, a := range p.Addresses {
-		out = append(out, Element{Set: vips, Ports: plan.Ports{Address: a}})
-	}
-	for _, a := range f.Hairpin {
-		out = append(out, Element{Set: hairpin, Ports: plan.Ports{Address: a}})
-	}
-	for set, list := range map[Set][]plan.Ports{
-		open: f.Open, closed: f.Closed, guarded: f.Guarded, masquerade: f.Masquerade, preserve: f.Preserve, clusterIPs: f.ClusterIPs,
-	} {
+	out := make([]Element, 0, len(p.Addresses)+len(f.Open)+len(f.Marks)+len(f.External)+len(f.Closed)+len(f.Guarded)+len(f.Allowed)+len(f.Masquerade)+
+		len(f.Preserve)+len(f.ClusterIPs)+len(f.Hairpin)+len(f.Internal)+1)
+	ports := func(set Set, list []plan.Ports) {
 		for _, x := range list {
 			out = append(out, Element{Set: set, Ports: x})
 		}
 	}
-	for _, x := range f.Marks {
-		out = append(out, Element{Set: marks, Ports: x.Ports, Mark: x.Mark})
+	marked := func(set Set, list []plan.Marked) {
+		for _, x := range list {
+			out = append(out, Element{Set: set, Ports: x.Ports, Mark: x.Mark})
+		}
 	}
-	for _, x := range f.External {
-		out = append(out, Element{Set: external, Ports: x.Ports, Mark: x.Mark})
+	for _, a := range p.Addresses {
+		out = append(out, Element{Set: vips, Ports: plan.Ports{Address: a}})
 	}
+	ports(open, f.Open)
+	marked(marks, f.Marks)
+	marked(external, f.External)
+	ports(closed, f.Closed)
+	ports(guarded, f.Guarded)
 	same := 0 // where those of the same ports begin
 	for i, x := range f.Allowed {
 		if f.Allowed[same].Ports != x.Ports {
@@ -85,6 +88,12 @@ func elements(p *plan.Plan) []Element {
 		if !slices.ContainsFunc(f.Allowed[same:i], func(o plan.Allowed) bool { return contains(o.From, x.From) }) {
 			out = append(out, Element{Set: allowed, Ports: x.Ports, From: x.From.Masked()})
 		}
+	}
+	ports(masquerade, f.Masquerade)
+	ports(preserve, f.Preserve)
+	ports(clusterIPs, f.ClusterIPs)
+	for _, a := range f.Hairpin {
+		out = append(out, Element{Set: hairpin, Ports: plan.Ports{Address: a}})
 	}
 	for i, x := range f.Internal {
 		if !slices.ContainsFunc(f.Internal[:i], func(o netip.Prefix) bool { return contains(o, x) }) {

@@ -78,9 +78,10 @@ type Bound struct {
 func (b Bound) compare(other Bound) int { return b.Addr.Compare(other.Addr) }
 
 // bound returns the addresses of a plan.
-func bound(p *plan.Plan) (out []Bound) {
-	for _, a := range p.Addresses {
-		out = append(out, Bound{a, p.Routed})
+func bound(p *plan.Plan) []Bound {
+	out := make([]Bound, len(p.Addresses))
+	for i, a := range p.Addresses {
+		out[i] = Bound{a, p.Routed}
 	}
 	return out
 }
@@ -160,22 +161,26 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		}
 		return err == nil
 	}
-	// Where nothing but real servers and settings changes, neither packets nor the record meet other elements.
-	same := !first && p.elements != nil && last.Filter.Equal(&want.Filter) && slices.Equal(last.Addresses, want.Addresses) && p.records(want.Servers)
-	var rules []Element
-	var recorded []plan.Frontend
+	// Where nothing but real servers and settings changes, the record stays, and mostly packets meet the same elements.
+	recorded := !first && p.elements != nil && slices.Equal(frontends(want.Servers), frontends(last.Servers))
+	stays := func(i int) bool { return recorded && sameServer(&want.Servers[i], &last.Servers[i]) }
+	same := recorded && last.Filter.Equal(&want.Filter) && slices.Equal(last.Addresses, want.Addresses)
+	var rules, both []Element
 	if !same {
-		rules, recorded = elements(&want), slices.Collect(maps.Keys(p.servers))
-		for i := range want.Servers {
-			recorded = append(recorded, want.Servers[i].Frontend)
-		}
+		rules, both = elements(&want), record(frontends(want.Servers))
+	}
+	if !recorded {
 		// The record comes before what it records.
-		try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), record(recorded))))
+		both = append(both, record(slices.Collect(maps.Keys(p.servers)))...)
+		try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), both)))
 	}
 	for i := range want.Servers {
 		if ctx.Err() != nil {
 			p.known = false
 			return ctx.Err()
+		}
+		if stays(i) {
+			continue
 		}
 		if failures := p.addServer(&want.Servers[i]); len(failures) > 0 {
 			errs = append(errs, failures...)
@@ -183,7 +188,7 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		}
 	}
 	if !same {
-		p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, record(recorded))))
+		p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, both)))
 	}
 	add, remove := diff.Sets(bound(&want), p.addresses)
 	for _, a := range add {
@@ -198,8 +203,11 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 			p.addresses = slices.DeleteFunc(p.addresses, func(x Bound) bool { return x == a })
 		}
 	}
-	errs = append(errs, p.prune(want.Servers)...)
-	if !same {
+	if !recorded {
+		errs = append(errs, p.prune(want.Servers)...)
+	}
+	errs = append(errs, p.retireWhere(func(i int) bool { return !stays(i) })...)
+	if !recorded {
 		try("recording virtual servers", p.commit(slices.Concat(rules, record(slices.Collect(maps.Keys(p.servers))))))
 	}
 	if len(errs) > 0 {
@@ -208,17 +216,23 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 	return errors.Join(errs...)
 }
 
-// records says whether the virtual servers of a plan are those that there are.
-func (p *Programmer) records(want []plan.Server) bool {
-	if len(p.servers) != len(want) {
-		return false
+// frontends are those of virtual servers.
+func frontends(list []plan.Server) []plan.Frontend {
+	out := make([]plan.Frontend, len(list))
+	for i := range list {
+		out[i] = list[i].Frontend
 	}
-	for i := range want {
-		if _, ok := p.servers[want[i].Frontend]; !ok {
-			return false
-		}
-	}
-	return true
+	return out
+}
+
+// sameServer says whether two plans want the same of a virtual server.
+func sameServer(a, b *plan.Server) bool {
+	return a.Frontend == b.Frontend && a.Settings == b.Settings && a.Drain == b.Drain && sameList(a.Reals, b.Reals) && sameList(a.Leaving, b.Leaving)
+}
+
+// sameList is a slices.Equal that is quick where the next plan has the very list of the last one.
+func sameList[T comparable](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 // Failed returns what of the last plan the kernel does not hold, as far as the last Apply or Check knows.
@@ -293,7 +307,7 @@ func (p *Programmer) commit(want []Element) error {
 	}
 	add, remove := want, []Element(nil)
 	if !rebuild {
-		add, remove = diff.Sets(want, p.elements)
+		add, remove = diff.Sorted(want, p.elements, Element.compare)
 	}
 	if err := p.Filter.Commit(rebuild, add, remove); err != nil {
 		return err
@@ -360,16 +374,14 @@ func (p *Programmer) addServer(want *plan.Server) (errs []error) {
 	return errs
 }
 
-// prune takes real and virtual servers away that are not wanted.
+// prune takes virtual servers away that are not wanted.
 func (p *Programmer) prune(want []plan.Server) (errs []error) {
 	gone := map[plan.Frontend]bool{}
-	if !p.records(want) {
-		for f := range p.servers {
-			gone[f] = true
-		}
-		for i := range want {
-			delete(gone, want[i].Frontend)
-		}
+	for f := range p.servers {
+		gone[f] = true
+	}
+	for i := range want {
+		delete(gone, want[i].Frontend)
 	}
 	for _, f := range slices.SortedFunc(maps.Keys(gone), plan.Frontend.Compare) {
 		if err := p.Servers.Do(Change{Verb: RemoveServer, Frontend: f}); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -381,18 +393,16 @@ func (p *Programmer) prune(want []plan.Server) (errs []error) {
 		}
 		delete(p.servers, f)
 	}
-	for i := range want {
-		w := &want[i]
-		if !slices.EqualFunc(p.servers[w.Frontend].Reals, w.Reals, func(a, b plan.Real) bool { return a.Address == b.Address }) {
-			errs = append(errs, p.retireAll(w)...)
-		}
-	}
 	return errs
 }
 
 // retireAll takes the real servers of a virtual server away that are not wanted.
 func (p *Programmer) retireAll(w *plan.Server) (errs []error) {
-	for _, r := range slices.Clone(p.servers[w.Frontend].Reals) {
+	have := p.servers[w.Frontend].Reals
+	if slices.EqualFunc(have, w.Reals, func(a, b plan.Real) bool { return a.Address == b.Address }) {
+		return nil
+	}
+	for _, r := range slices.Clone(have) {
 		if !hasReal(w.Reals, r.Address) {
 			if err := p.retire(w, r); err != nil {
 				errs = append(errs, fmt.Errorf("removing %s from %s: %w", r.Address, w.Frontend, err))
@@ -402,14 +412,15 @@ func (p *Programmer) retireAll(w *plan.Server) (errs []error) {
 	return errs
 }
 
-// drain takes the real servers away whose connections have ended, or whose time is over.
-func (p *Programmer) drain() (errs []error) {
+// retireWhere takes the real servers away that are not wanted, where that changed; and elsewhere those whose connections have
+// ended, or whose time is over.
+func (p *Programmer) retireWhere(changed func(i int) bool) (errs []error) {
 	draining := map[plan.Frontend]bool{}
 	for d := range p.draining {
 		draining[d.Frontend] = true
 	}
 	for i := range p.want.Servers {
-		if w := &p.want.Servers[i]; draining[w.Frontend] {
+		if w := &p.want.Servers[i]; changed(i) || len(draining) > 0 && draining[w.Frontend] {
 			errs = append(errs, p.retireAll(w)...)
 		}
 	}
@@ -498,7 +509,7 @@ func (p *Programmer) Check(ctx context.Context) error {
 			return p.Apply(ctx, p.want)
 		}
 	}
-	return errors.Join(p.drain()...)
+	return errors.Join(p.retireWhere(func(int) bool { return false })...)
 }
 
 // sameServers looks at the virtual servers: at all of them now and then, and when their number is another one.

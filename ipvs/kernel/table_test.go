@@ -321,6 +321,20 @@ func TestDrain(t *testing.T) {
 		must(t, w.Check(ctx))
 		has(t, s, -1)
 	})
+	t.Run("while plan after plan changes something else", func(t *testing.T) {
+		w, s := start(t)
+		other := func(reals ...string) plan.Plan {
+			x := web(reals...)
+			x.Address = netip.MustParseAddrPort("192.0.2.2:80")
+			return with(plan.Plan{}, one.Servers[0], x)
+		}
+		must(t, w.Apply(ctx, other("10.244.9.1:80")))
+		must(t, w.Apply(ctx, other("10.244.9.1:80", "10.244.9.2:80")))
+		has(t, s, 0)
+		s.Connections[leaving] = 0
+		must(t, w.Apply(ctx, other("10.244.9.1:80")))
+		has(t, s, -1)
+	})
 	t.Run("until its time is over", func(t *testing.T) {
 		w, s := start(t)
 		w.now = w.now.Add(59 * time.Second)

@@ -51,7 +51,7 @@ type candidate struct {
 // candidates returns the endpoints of a family for a port of the Service, or, without one, for ranges.
 func (s *Service) candidates(port *Port, v6 bool) (out []candidate) {
 	for i := range s.Slices {
-		slice := &s.Slices[i]
+		slice := s.Slices[i]
 		var target uint16
 		if port != nil {
 			j := slices.IndexFunc(slice.Ports, func(p Port) bool { return p.Name == port.Name && p.Protocol == port.Protocol })

@@ -43,7 +43,7 @@ func TestBadInput(t *testing.T) {
 				return Service{
 					Namespace: "x", Name: name, UID: name, AssignedAt: time.Unix(since, 0), LoadBalancer: []netip.Addr{netip.MustParseAddr(address)},
 					Ports: []Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
-					Slices: []Slice{{
+					Slices: []*Slice{{
 						Ports:     []Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}},
 						Endpoints: []Endpoint{{Address: netip.MustParseAddr("10.244.0.5"), Node: "a", Ready: true, Serving: true}},
 					}},

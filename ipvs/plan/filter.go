@@ -31,7 +31,10 @@ func (p Ports) TakenBy(o Ports) bool {
 
 // Compare orders by address, protocol and port.
 func (p Ports) Compare(o Ports) int {
-	return cmp.Or(p.Address.Compare(o.Address), cmp.Compare(p.Protocol, o.Protocol), cmp.Compare(p.First, o.First), cmp.Compare(p.Last, o.Last))
+	if c := p.Address.Compare(o.Address); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(p.Protocol, o.Protocol), cmp.Compare(p.First, o.First), cmp.Compare(p.Last, o.Last))
 }
 
 // Marked is a range of ports whose packets get a firewall mark.

@@ -74,7 +74,7 @@ func (s *service) read(t *testing.T, node []netip.Addr) Service {
 	if s.Since > 0 {
 		out.AssignedAt = time.Unix(s.Since, 0)
 	}
-	var slice Slice
+	slice := &Slice{}
 	for _, text := range s.Ports {
 		p, target := readPort(t, text)
 		out.Ports = append(out.Ports, p)
@@ -97,7 +97,7 @@ func (s *service) read(t *testing.T, node []netip.Addr) Service {
 			}
 		}
 	}
-	out.Slices = []Slice{slice}
+	out.Slices = []*Slice{slice}
 	return out
 }
 

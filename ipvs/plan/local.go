@@ -78,6 +78,7 @@ func (p *Plan) Served(failed *Failed) (addresses []netip.Addr, ports []Held) {
 		broken[a] = true
 	}
 	down := failed.servers()
+	addresses = make([]netip.Addr, 0, len(p.Servers))
 	for i := range p.Servers {
 		if f := p.Servers[i].Frontend; f.Mark == 0 {
 			addresses = append(addresses, f.Address.Addr())

@@ -40,7 +40,24 @@ type Verdict struct {
 }
 
 // Build makes the plan of the view's node.
-func Build(v *View) Plan {
+func Build(v *View) Plan { return new(Builder).Build(v) }
+
+// Builder makes one plan after the other, each as Build does. Of the last one it remembers what the endpoints of Services came
+// to, which is most of the work, and how long the lists were. The zero value is ready for use; it is not for concurrent use.
+type Builder struct {
+	reached map[name]*reached
+	plans   int // how many it has made
+	last    sizes
+}
+
+// sizes are those of a plan's lists that are long.
+type sizes struct{ addresses, open, masquerade, hairpin int }
+
+// name is that of a Service.
+type name struct{ namespace, name string }
+
+// Build makes the plan of the view's node.
+func (from *Builder) Build(v *View) Plan {
 	b := builder{View: v, marks: map[uint32]markKey{}, own: map[netip.Addr]bool{}}
 	for _, a := range v.Addresses {
 		b.own[a] = true
@@ -49,23 +66,27 @@ func Build(v *View) Plan {
 	b.plan.Filter.Ping = v.Ping
 	b.plan.Routed = v.MarksOnly
 	b.plan.Reserved = slices.Clone(v.Reserved)
-	b.plan.Servers = make([]Server, 0, 2*len(v.Services))
-	inOrder := make([]*Service, 0, len(v.Services))
+	b.plan.Addresses = slices.Grow(b.plan.Addresses, from.last.addresses)
+	b.plan.Filter.Open = slices.Grow(b.plan.Filter.Open, from.last.open)
+	b.plan.Filter.Masquerade = slices.Grow(b.plan.Filter.Masquerade, from.last.masquerade)
+	b.plan.Filter.Hairpin = slices.Grow(b.plan.Filter.Hairpin, from.last.hairpin)
+	jobs := make([]*job, 0, len(v.Services))
+	fronts := 0
 	for i := range v.Services {
-		inOrder = append(inOrder, &v.Services[i])
+		j := b.job(&v.Services[i])
+		j.reached = from.recall(&b, j)
+		jobs, fronts = append(jobs, j), fronts+len(j.fronts)
 	}
-	slices.SortFunc(inOrder, func(x, y *Service) int {
-		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
-	})
-	jobs := make([]job, 0, len(inOrder))
-	for _, s := range inOrder {
-		jobs = append(jobs, b.job(s))
-	}
+	from.forget()
+	// In the order of what they are reached under, most of the plan comes out in the order that it is to have.
+	slices.SortFunc(jobs, (*job).compare)
 	b.settle(jobs)
-	for i := range jobs {
-		b.serve(&jobs[i])
-		b.check(jobs[i].Service)
+	b.plan.Servers = make([]Server, 0, fronts)
+	for _, j := range jobs {
+		b.serve(j)
+		b.check(j.Service)
 	}
+	from.last = sizes{len(b.plan.Addresses), len(b.plan.Filter.Open), len(b.plan.Filter.Masquerade), len(b.plan.Filter.Hairpin)}
 	return b.finish()
 }
 
@@ -75,6 +96,7 @@ type builder struct {
 	own   map[netip.Addr]bool // the node's addresses, which are not bound
 	marks map[uint32]markKey
 	plan  Plan
+	now   backend // what is being served
 }
 
 func (b *builder) finish() Plan {
@@ -121,11 +143,27 @@ type job struct {
 	settings Settings
 	weights  map[string]uint32
 	fronts   []front
+	reached  *reached
+}
+
+// compare orders jobs by their first fronts, then by name.
+func (j *job) compare(o *job) int {
+	var mine, other Ports
+	if len(j.fronts) > 0 {
+		mine = j.fronts[0].Ports
+	}
+	if len(o.fronts) > 0 {
+		other = o.fronts[0].Ports
+	}
+	if c := mine.Compare(other); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(j.Namespace, o.Namespace), cmp.Compare(j.Name, o.Name))
 }
 
 // job reads a Service. What does not parse is told, and left out or replaced by the default.
-func (b *builder) job(s *Service) job {
-	j := job{Service: s, settings: Settings{Scheduler: b.scheduler(s), Affinity: uint32(s.Affinity.Seconds())}}
+func (b *builder) job(s *Service) *job {
+	j := &job{Service: s, settings: Settings{Scheduler: b.scheduler(s), Affinity: uint32(s.Affinity.Seconds())}}
 	var err error
 	if j.weights, err = parseWeights(s.Weights); err != nil {
 		b.tell(s, verdict.InvalidRequest, "annotation %s: %v; all real servers have the same weight", AnnotationWeights, err)
@@ -136,7 +174,7 @@ func (b *builder) job(s *Service) job {
 			b.tell(s, verdict.InvalidRequest, "annotation %s: %v; the Service is served without port ranges", portrange.Annotation, err)
 		}
 	}
-	j.fronts = make([]front, 0, len(s.Ports)*(len(s.LoadBalancer)+len(s.ClusterIPs)+1))
+	j.fronts = make([]front, 0, len(s.Ports)*(len(s.LoadBalancer)+len(s.ClusterIPs)+len(s.ExternalIPs)+len(s.NodePorts)))
 	for i := range s.Ports {
 		j.port(&s.Ports[i], b.Addresses, ranges)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func drawService(t *rapid.T, i int) Service {
 		s.ClusterIPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 0, byte(i)})}
 		s.ExternalIPs = []netip.Addr{netip.MustParseAddr(rapid.SampledFrom([]string{"192.0.2.1", "10.0.0.1"}).Draw(t, "external"))}
 	}
-	slice := Slice{}
+	slice := &Slice{}
 	for k := range rapid.IntRange(1, 3).Draw(t, "ports") {
 		p := Port{
 			Name: fmt.Sprint("p", k), Protocol: rapid.SampledFrom([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP}).Draw(t, "protocol"),
@@ -58,9 +59,10 @@ func drawService(t *rapid.T, i int) Service {
 		slice.Endpoints = append(slice.Endpoints, Endpoint{
 			Address: netip.AddrFrom4([4]byte{10, 244, byte(i), byte(k)}), Node: rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "node"),
 			Ready: ready, Serving: ready || rapid.Bool().Draw(t, "serving"), Terminating: !ready,
+			Zones: rapid.SampledFrom([][]string{nil, {"y"}, {"y", "z"}}).Draw(t, "zones"),
 		})
 	}
-	s.Slices = []Slice{slice}
+	s.Slices = []*Slice{slice}
 	return s
 }
 
@@ -76,6 +78,59 @@ func TestPlanDependsOnNoOrder(t *testing.T) {
 		got := Build(&v)
 		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})); diff != "" {
 			t.Fatal(diff)
+		}
+	})
+}
+
+// TestWhatIsRememberedChangesNothing: plan after plan, of views that have most of the Services and EndpointSlices in common, is
+// what it would be without the ones before.
+func TestWhatIsRememberedChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b Builder
+		v := drawView(t)
+		for range rapid.IntRange(1, 6).Draw(t, "plans") {
+			if diff := cmp.Diff(Build(&v), b.Build(&v), cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})); diff != "" {
+				t.Fatalf("(-fresh +remembered):\n%s", diff)
+			}
+			if len(b.reached) != len(v.Services) {
+				t.Fatalf("%d Services are remembered of %d", len(b.reached), len(v.Services))
+			}
+			v.Services = slices.Clone(v.Services)
+			if len(v.Services) == 0 {
+				v.Services = append(v.Services, drawService(t, 0))
+			}
+			at := rapid.IntRange(0, len(v.Services)-1).Draw(t, "which")
+			s := &v.Services[at]
+			another := func() Service {
+				n, _ := strconv.Atoi(s.UID)
+				return drawService(t, n)
+			}
+			switch rapid.SampledFrom([]string{"endpoints", "more endpoints", "service", "policy", "weights", "ports", "gone", "node", "zone", "order"}).Draw(t, "change") {
+			case "endpoints":
+				s.Slices = another().Slices
+			case "more endpoints":
+				s.Slices = append(slices.Clone(s.Slices), another().Slices...)
+			case "service":
+				same := s.Slices
+				*s = another()
+				s.Slices = same
+			case "policy":
+				s.ExternalLocal, s.InternalLocal = rapid.Bool().Draw(t, "local"), rapid.Bool().Draw(t, "internal")
+			case "weights":
+				s.Weights = rapid.SampledFrom([]string{"", "a=2", "a=0,b=3", "x"}).Draw(t, "weights")
+			case "ports":
+				s.Ports = slices.Clone(s.Ports)
+				s.Ports[0].Name = rapid.SampledFrom([]string{"p0", "p1", "p9"}).Draw(t, "name")
+			case "gone":
+				v.Services = slices.Delete(v.Services, at, at+1)
+			case "node":
+				v.Node = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "node")
+			case "zone":
+				v.Zone = rapid.SampledFrom([]string{"", "y", "z"}).Draw(t, "zone")
+			case "order":
+				v.Services = rapid.Permutation(v.Services).Draw(t, "order")
+				slices.Reverse(v.Services[0].Slices)
+			}
 		}
 	})
 }
@@ -159,7 +214,7 @@ func large(n int) View {
 		s := Service{
 			Namespace: "x", Name: fmt.Sprint("s", i), LoadBalancer: []netip.Addr{netip.AddrFrom4([4]byte{10, 50, byte(i >> 8), byte(i)})},
 			Ports:  []Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80}},
-			Slices: []Slice{{Ports: []Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}},
+			Slices: []*Slice{{Ports: []Port{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 8080}}}},
 		}
 		for k := range 10 {
 			s.Slices[0].Endpoints = append(s.Slices[0].Endpoints, Endpoint{Address: netip.AddrFrom4([4]byte{10, byte(100 + k), byte(i >> 8), byte(i)}), Node: "b", Ready: true, Serving: true})

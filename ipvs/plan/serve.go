@@ -46,8 +46,8 @@ func (b *builder) servePort(j *job, fronts []front, v6 bool) {
 		return
 	}
 	port := fronts[0].port
-	all := j.candidates(port, v6)
-	if len(all) == 0 && len(j.candidates(port, !v6)) > 0 {
+	to := b.reach(j, port, v6)
+	if len(to.all) == 0 && len(b.reach(j, port, !v6).all) > 0 {
 		// A node has addresses of both families, whatever the Service has; another address was asked for.
 		fronts = slices.DeleteFunc(slices.Clone(fronts), func(f front) bool { return f.kind >= nodePort && !isOther(f) })
 		i := slices.IndexFunc(fronts, func(f front) bool { return !isOther(f) })
@@ -56,22 +56,16 @@ func (b *builder) servePort(j *job, fronts []front, v6 bool) {
 		}
 		b.tell(j.Service, verdict.WrongFamily, "%s: the endpoints are all of the other family", fronts[i].Address)
 	}
-	e := backend{job: j, port: port, v6: v6, pools: [2]pool{everywhere: b.pool(all, everywhere, j.weights)}}
-	if j.ExternalLocal || j.InternalLocal {
-		e.pools[onThisNode] = b.pool(all, onThisNode, j.weights)
-	}
+	b.now = backend{job: j, port: port, v6: v6, pools: to.pools}
+	e := &b.now
 	for _, f := range fronts {
 		e.drain = e.drain || isStream(f.Protocol)
-		e.hashes = e.hashes || j.settings.Affinity > 0 && b.byMark(f) && translates(f, all)
+		e.hashes = e.hashes || j.settings.Affinity > 0 && b.byMark(f) && translates(f, to.all)
 	}
-	for _, c := range all {
-		if c.Node == b.Node {
-			b.plan.Filter.Hairpin = append(b.plan.Filter.Hairpin, c.Address)
-		}
-	}
+	b.plan.Filter.Hairpin = append(b.plan.Filter.Hairpin, to.here...)
 	for _, f := range fronts {
 		if !isOther(f) {
-			b.serveFront(&e, f)
+			b.serveFront(e, f)
 		}
 	}
 }
@@ -209,7 +203,7 @@ type markKey struct {
 const foreignBits = 0x4000 | 0x8000 | 1<<31
 
 // mark returns the mark for a key: its hash (FNV-1a, 32 bits), so that a restart and another node come to the same one.
-// Where two keys have the same hash, the later one in the order of Services takes the next number.
+// Where two keys have the same hash, the later one in the order of jobs takes the next number.
 func (b *builder) mark(k markKey) uint32 {
 	h := uint32(2166136261)
 	add := func(c byte) { h = (h ^ uint32(c)) * 16777619 }

@@ -36,7 +36,13 @@ func (f Frontend) String() string {
 
 // Compare orders frontends: addresses before marks.
 func (f Frontend) Compare(o Frontend) int {
-	return cmp.Or(cmp.Compare(f.Mark, o.Mark), cmp.Compare(f.Protocol, o.Protocol), f.Address.Compare(o.Address), compareBool(f.V6, o.V6))
+	switch {
+	case f.Mark != o.Mark:
+		return cmp.Compare(f.Mark, o.Mark)
+	case f.Protocol != o.Protocol:
+		return cmp.Compare(f.Protocol, o.Protocol)
+	}
+	return cmp.Or(f.Address.Compare(o.Address), compareBool(f.V6, o.V6))
 }
 
 func compareBool(a, b bool) int {

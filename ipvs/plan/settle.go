@@ -15,12 +15,12 @@ type claim struct {
 
 // settle takes from the jobs the fronts that they may not have: node ports on which another process listens, and ports
 // that an earlier Service has.
-func (b *builder) settle(jobs []job) {
+func (b *builder) settle(jobs []*job) {
 	of := func(c claim) front { return c.job.fronts[c.at] }
-	var claims []claim
-	for i := range jobs {
-		for k := range jobs[i].fronts {
-			claims = append(claims, claim{&jobs[i], k})
+	claims := make([]claim, 0, len(jobs))
+	for _, j := range jobs {
+		for k := range j.fronts {
+			claims = append(claims, claim{j, k})
 		}
 	}
 	slices.SortFunc(claims, func(x, y claim) int { return of(x).Ports.Compare(of(y).Ports) })
@@ -67,16 +67,16 @@ func (b *builder) settle(jobs []job) {
 	if len(lost) == 0 {
 		return
 	}
-	for i := range jobs {
-		kept := jobs[i].fronts[:0:0]
-		for k, f := range jobs[i].fronts {
-			if c := (claim{&jobs[i], k}); lost[c] {
+	for _, j := range jobs {
+		kept := j.fronts[:0:0]
+		for k, f := range j.fronts {
+			if c := (claim{j, k}); lost[c] {
 				kept = append(kept, left[c]...)
 			} else {
 				kept = append(kept, f)
 			}
 		}
-		jobs[i].fronts = kept
+		j.fronts = kept
 	}
 }
 

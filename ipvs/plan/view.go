@@ -52,7 +52,7 @@ type Service struct {
 	Affinity                time.Duration
 	SourceRanges            []netip.Prefix // empty: everybody may
 	Drain                   time.Duration  // instead of the View's; 0: that one
-	Slices                  []Slice
+	Slices                  []*Slice
 	// Scheduler, Ranges and Weights are the values of the annotations, unread.
 	Scheduler, Ranges, Weights string
 }
@@ -80,7 +80,8 @@ type NodePort struct {
 	Addresses []netip.Addr // of this node
 }
 
-// Slice is an EndpointSlice. The names of its ports are those of the Service's.
+// Slice is an EndpointSlice. The names of its ports are those of the Service's. It is not changed once it is in a View: one that
+// changed is another one, by which a Builder knows it.
 type Slice struct {
 	Ports     []Port
 	Endpoints []Endpoint
