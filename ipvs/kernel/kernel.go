@@ -170,7 +170,7 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		rules, both = elements(&want), record(frontends(want.Servers))
 	}
 	if !recorded {
-		// The record comes before what it records.
+		// The record, of both plans, comes before what it records.
 		both = append(both, record(slices.Collect(maps.Keys(p.servers)))...)
 		try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), both)))
 	}

@@ -142,7 +142,7 @@ func filter(list []candidate, keep func(candidate) bool) []candidate {
 	return out
 }
 
-// reals makes real servers of endpoints, sorted, each once.
+// reals makes real servers of endpoints, sorted, each once: of one that is listed on two nodes, the larger weight counts.
 func reals(list []candidate, weights map[string]uint32) []Real {
 	out := make([]Real, 0, len(list))
 	for _, c := range list {
@@ -152,7 +152,12 @@ func reals(list []candidate, weights map[string]uint32) []Real {
 		}
 		out = append(out, Real{netip.AddrPortFrom(c.Address, c.port), w})
 	}
-	slices.SortFunc(out, func(a, b Real) int { return a.Address.Compare(b.Address) })
+	slices.SortFunc(out, func(a, b Real) int {
+		if c := a.Address.Compare(b.Address); c != 0 {
+			return c
+		}
+		return cmp.Compare(b.Weight, a.Weight)
+	})
 	return slices.CompactFunc(out, func(a, b Real) bool { return a.Address == b.Address })
 }
 
