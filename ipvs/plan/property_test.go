@@ -135,6 +135,23 @@ func TestWhatIsRememberedChangesNothing(t *testing.T) {
 	})
 }
 
+// TestAnEndpointListedTwice: of an address that two EndpointSlices list, on nodes of two weights, the larger one counts, whichever
+// comes first.
+func TestAnEndpointListedTwice(t *testing.T) {
+	s := large(1).Services[0]
+	s.Weights = "a=2,b=3"
+	on := func(node string) *Slice {
+		return &Slice{Ports: s.Slices[0].Ports, Endpoints: []Endpoint{{Address: netip.MustParseAddr("10.244.0.5"), Node: node, Ready: true, Serving: true}}}
+	}
+	for _, list := range [][]*Slice{{on("a"), on("b")}, {on("b"), on("a")}} {
+		s.Slices = list
+		p := Build(&View{Node: "a", Services: []Service{s}})
+		if want := []Real{{netip.MustParseAddrPort("10.244.0.5:8080"), 3}}; len(p.Servers) != 1 || !slices.Equal(p.Servers[0].Reals, want) {
+			t.Errorf("%+v, want one server with %v", p.Servers, want)
+		}
+	}
+}
+
 // TestPlanIsSound: no packet can meet two servers or none that the plan promises.
 func TestPlanIsSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
