@@ -25,7 +25,7 @@ type Probe struct {
 	asked   int
 	answers []answer
 	resets  int
-	failed  []time.Time
+	failed  []Failure
 	lastErr error
 }
 
@@ -45,9 +45,15 @@ type ProbeReport struct {
 	GapStart time.Time
 	// By counts the answers by the first word of their body: a pod's name.
 	By map[string]int
-	// Failed says when requests were asked that failed, and LastError why the latest one did.
-	Failed    []time.Time
+	// Failed are the requests that failed, and LastError is why the latest one did.
+	Failed    []Failure
 	LastError error
+}
+
+// Failure is a request that failed: when it was asked, and why.
+type Failure struct {
+	Asked time.Time
+	Err   error
 }
 
 // Probe starts asking; every is the interval, timeout bounds one request with its connection.
@@ -81,7 +87,7 @@ func (p *Probe) ask(ctx context.Context) {
 	}
 	p.asked++
 	if err != nil {
-		p.failed, p.lastErr = append(p.failed, asked), err
+		p.failed, p.lastErr = append(p.failed, Failure{asked, err}), err
 		if strings.Contains(err.Error(), unix.ECONNRESET.Error()) {
 			p.resets++
 		}

@@ -71,6 +71,7 @@ type story struct {
 	proxies     []*cluster.Process // those in IPVS mode
 	pods        []*cluster.Pod
 	programmers []*cluster.Process
+	changing    [][2]time.Time // when kube-proxy was taking the address up or letting it go
 }
 
 // begin makes two pods and what manifests says.
@@ -271,14 +272,19 @@ func (s *story) announcer() *cluster.Host {
 // page asks from outside until every pod has answered.
 func (s *story) page(address netip.Addr, port uint16) {
 	s.Helper()
+	s.pageFrom(lab.Outside(), address, port)
+}
+
+func (s *story) pageFrom(client *cluster.Host, address netip.Addr, port uint16) {
+	s.Helper()
 	waiting := map[string]bool{}
 	for _, p := range s.pods {
 		waiting[p.Name] = true
 	}
-	s.eventually(fmt.Sprintf("every pod answers at %s port %d", address, port), func() error {
+	s.eventually(fmt.Sprintf("every pod answers %s at %s port %d", client.Name, address, port), func() error {
 		ctx, cancel := context.WithTimeout(s.ctx, 3*time.Second)
 		defer cancel()
-		body, err := lab.Outside().HTTPGet(ctx, cluster.URL(address, port))
+		body, err := client.HTTPGet(ctx, cluster.URL(address, port))
 		if err != nil {
 			return err
 		}
