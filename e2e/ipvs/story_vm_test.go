@@ -316,13 +316,13 @@ func (s *story) explain(what []string, words ...string) {
 	})
 }
 
-// found is what of the nodes a programmer might leave changed. What stays on purpose is not among it: ip_forward and
-// vs.conntrack.
+// found is what of the nodes a programmer might leave changed. What stays on purpose is not among it, ip_forward and
+// vs.conntrack; nor is what kube-proxy drains, pods of before.
 func (s *story) found() (out []string) {
 	s.Helper()
 	for _, n := range lab.Nodes() {
 		out = append(out, n.Name, s.run(n, "ip", "-o", "link"), s.run(n, "sh", "-c", "ip -o address | cut -d: -f2- | sort"),
-			s.run(n, "nft", "list", "tables"), s.run(n, "sh", "-c", "ipvsadm -Sn | sort"),
+			s.run(n, "nft", "list", "tables"), s.run(n, "sh", "-c", "ipvsadm -Sn | grep -v -e '-w 0$' | sort"),
 			s.run(n, "sh", "-c", "cd /proc/sys/net/ipv4; grep -H . conf/*/arp_announce conf/*/arp_ignore vs/expire_* ip_local_reserved_ports"))
 	}
 	return out

@@ -137,8 +137,8 @@ func (w *wire) DialTimeout(to string, timeout time.Duration) (net.Conn, error) {
 	w.net.dialed.Add(1)
 	here, there := net.Pipe()
 	select {
-	case peer.streams <- &stream{there, w.net}:
-		return &stream{here, w.net}, nil
+	case peer.streams <- &stream{Conn: there, net: w.net}:
+		return &stream{Conn: here, net: w.net}, nil
 	case <-peer.cut:
 		return nil, errors.New("no answer")
 	}
@@ -180,12 +180,23 @@ func (w *wire) isCut() bool {
 // stream is one end of a connection.
 type stream struct {
 	net.Conn
-	net *network
+	net   *network
+	until time.Time // what SetDeadline said last; it is used by one goroutine at a time
+}
+
+// SetDeadline bounds what a loss may take.
+func (s *stream) SetDeadline(t time.Time) error {
+	s.until = t
+	return s.Conn.SetDeadline(t)
 }
 
 // Write sends, and returns when it was read.
 func (s *stream) Write(b []byte) (int, error) {
 	s.net.streamed.Add(int64(len(b)))
-	time.Sleep(s.net.again(dataRTO))
+	takes := s.net.again(dataRTO)
+	if left := time.Until(s.until); !s.until.IsZero() && takes > left {
+		takes = left // and then the deadline is over
+	}
+	time.Sleep(takes)
 	return s.Conn.Write(b)
 }
