@@ -50,7 +50,7 @@ fuzz: ## Fuzz what parses bytes from the wire or text from users, each target fo
 	hack/fuzz.sh $(FUZZ)
 bench: setup build ## Measure; the figures belong into docs/performance.md (root)
 	$(AS_ROOT) -v -tags bench -timeout 75m -run '^$$' -bench . ./e2e/bench ./speaker/layer2 ./speaker/bgp ./speaker/peering ./speaker/bfd
-	go test -count=1 -v -tags bench -timeout 40m -run SizeOf ./speaker/members
+	go test -count=1 -v -tags bench -timeout 90m -run SizeOf ./speaker/members
 	go test -count=1 -run '^$$' -bench Round ./controllers
 	$(IN_VM) -tags vm -run '^$$' -bench Large -benchtime 1x ./ipvs/kernel
 	$(NODES_IN_VM) -v -tags vm,bench -timeout 30m -run '^$$' -bench . -benchtime 1x ./e2e/ipvs
