@@ -22,11 +22,8 @@ type Probe struct {
 	asking  sync.WaitGroup
 
 	mu      sync.Mutex
-	asked   int
 	answers []answer
-	resets  int
 	failed  []Failure
-	lastErr error
 }
 
 type answer struct {
@@ -85,12 +82,8 @@ func (p *Probe) ask(ctx context.Context) {
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return // the end of the probe is no failure
 	}
-	p.asked++
 	if err != nil {
-		p.failed, p.lastErr = append(p.failed, Failure{asked, err}), err
-		if strings.Contains(err.Error(), unix.ECONNRESET.Error()) {
-			p.resets++
-		}
+		p.failed = append(p.failed, Failure{asked, err})
 		return
 	}
 	p.answers = append(p.answers, answer{at: time.Now(), body: body})
@@ -107,7 +100,13 @@ func (p *Probe) Answered() int {
 func (p *Probe) Report() ProbeReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := ProbeReport{Asked: p.asked, Answered: len(p.answers), Reset: p.resets, By: map[string]int{}, Failed: slices.Clone(p.failed), LastError: p.lastErr}
+	r := ProbeReport{Asked: len(p.answers) + len(p.failed), Answered: len(p.answers), By: map[string]int{}, Failed: slices.Clone(p.failed)}
+	for _, f := range p.failed {
+		r.LastError = f.Err
+		if strings.Contains(f.Err.Error(), unix.ECONNRESET.Error()) {
+			r.Reset++
+		}
+	}
 	times := make([]time.Time, 0, len(p.answers))
 	for _, a := range p.answers {
 		times = append(times, a.at)
