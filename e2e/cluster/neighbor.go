@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -89,25 +87,20 @@ func (h *Host) whoHasARP(ctx context.Context, addr netip.Addr, wait time.Duratio
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	if err := conn.SetReadDeadline(deadline); err != nil {
-		return nil, err
-	}
 	if err := h.askARP(conn, addr); err != nil {
 		return nil, err
 	}
+	claims, err := hear(conn, addr, deadline, deadline)
+	if err != nil {
+		return nil, err
+	}
 	var macs []net.HardwareAddr
-	for buf := make([]byte, 128); ; {
-		n, _, err := conn.ReadFrom(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return macs, ctx.Err()
-		}
-		if err != nil {
-			return nil, err
-		}
-		if c, ok := arpClaim(buf[:n], addr); ok && !c.Unasked {
+	for _, c := range claims {
+		if c.answers() {
 			macs = append(macs, c.MAC)
 		}
 	}
+	return macs, ctx.Err()
 }
 
 // listenARP opens a socket that gets the ARP packets of the host's segment, without their Ethernet headers.
