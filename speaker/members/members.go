@@ -23,7 +23,7 @@ import (
 // KeySize is the size of the key that all members share, in bytes: AES-256.
 const KeySize = 32
 
-// The timing. With it a speaker of three that is gone is noticed in 1.5 to 2.5 s, and neither 5 % packet loss nor a pause of
+// The timing. With it a speaker of three that is gone is noticed in 1.5 to 2.7 s, and neither 5 % packet loss nor a pause of
 // 800 ms makes a false alarm: one that wakes is asked within a probe's time, and what it answers clears it. With 20 % lost one
 // that lives is taken for dead now and then, for a moment; the heartbeats say that it is there. A node that dies is noticed
 // by them long before. Probes wake each other's processes, which is most of what a membership costs, so there are not more;
