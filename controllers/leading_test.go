@@ -10,6 +10,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -72,6 +76,64 @@ func TestLease(t *testing.T) {
 	if _, ok := none.term(); !ok {
 		t.Error("without an election nobody leads")
 	}
+}
+
+// eventSink counts what it is given.
+type eventSink struct{ created, patched int }
+
+func (s *eventSink) Create(_ context.Context, e *eventsv1.Event) (*eventsv1.Event, error) {
+	s.created++
+	return e, nil
+}
+
+func (s *eventSink) Update(_ context.Context, e *eventsv1.Event) (*eventsv1.Event, error) {
+	return e, nil
+}
+
+func (s *eventSink) Patch(_ context.Context, e *eventsv1.Event, _ []byte) (*eventsv1.Event, error) {
+	s.patched++
+	return e, nil
+}
+
+// TestEventsWaitForTheLease: what was to be told when the lease ran out is told when it is held again.
+func TestEventsWaitForTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink, l := &eventSink{}, &Lease{Interface: &lock{}, valid: 5 * time.Second}
+		b := events.NewBroadcaster(leasedEvents{sink, l})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer b.Shutdown()
+		defer cancel()
+		if err := b.StartRecordingToSinkWithContext(ctx); err != nil {
+			t.Fatal(err)
+		}
+		tell := func() {
+			service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}}
+			b.NewRecorder(clientgoscheme.Scheme, "fairlead-controller").Eventf(service, nil, corev1.EventTypeNormal, "Allocated", "Allocate", "told")
+			synctest.Wait()
+		}
+		is := func(created, patched int) {
+			t.Helper()
+			if sink.created != created || sink.patched != patched {
+				t.Errorf("%d Events written and %d counted again, want %d and %d", sink.created, sink.patched, created, patched)
+			}
+		}
+		hold := func() { // until it was tried again
+			for range 4 {
+				l.renewed.Store(&renewal{1, time.Now()})
+				time.Sleep(4 * time.Second)
+			}
+			synctest.Wait()
+		}
+		tell()
+		is(0, 0) // nobody holds it
+		hold()
+		is(1, 0)
+		time.Sleep(2 * time.Second)
+		tell() // it ran out
+		is(1, 0)
+		hold()
+		is(1, 1)
+	})
 }
 
 // TestNothingIsWrittenWithoutTheLease: neither when the lease runs out while a pass decides or writes, nor when it was lost

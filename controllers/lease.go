@@ -7,11 +7,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	eventsclient "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // leaseName is the Lease that the replicas of the controller compete for.
@@ -88,4 +92,48 @@ func (l *Lease) term() (int, bool) {
 		return 0, false
 	}
 	return r.term, true
+}
+
+// EventRecorder returns a recorder for the manager's time, in the name of a controller, whose Events wait while another
+// replica may lead: it may tell the opposite by now. The manager's own recorder writes what it still has after a pause.
+func (l *Lease) EventRecorder(ctx context.Context, m ctrl.Manager, controller string) (events.EventRecorder, error) {
+	c, err := eventsclient.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("making a client for Events: %w", err)
+	}
+	b := events.NewBroadcaster(leasedEvents{&events.EventSinkImpl{Interface: c}, l})
+	if err := b.StartRecordingToSinkWithContext(ctx); err != nil {
+		return nil, fmt.Errorf("starting to record Events: %w", err)
+	}
+	return b.NewRecorder(m.GetScheme(), controller), nil
+}
+
+// leasedEvents writes Events while the lease is held.
+type leasedEvents struct {
+	to    events.EventSink
+	lease *Lease
+}
+
+// Create implements events.EventSink, as Update and Patch do. What fails is tried again later.
+func (e leasedEvents) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
+	if _, ok := e.lease.term(); !ok {
+		return nil, errLease
+	}
+	return e.to.Create(ctx, event)
+}
+
+// Update writes a known one.
+func (e leasedEvents) Update(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
+	if _, ok := e.lease.term(); !ok {
+		return nil, errLease
+	}
+	return e.to.Update(ctx, event)
+}
+
+// Patch counts a repetition.
+func (e leasedEvents) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*eventsv1.Event, error) {
+	if _, ok := e.lease.term(); !ok {
+		return nil, errLease
+	}
+	return e.to.Patch(ctx, event, data)
 }

@@ -147,11 +147,11 @@ func TestALeaderThatIsPausedPastItsLease(t *testing.T) {
 		t.Fatalf("the leader writes nothing:\n%s", first.log.String())
 	}
 	s.ok(first.Process.Signal(syscall.SIGSTOP))
-	first.mu.Lock()
-	writes := len(first.writes)
-	first.mu.Unlock()
 
 	s.leader(holder)
+	first.mu.Lock()
+	writes := len(first.writes) // with those that were on their way when it was stopped
+	first.mu.Unlock()
 	s.gets("victim", "172.25.254.50")
 	s.delete(s.get("victim")) // and the only address goes to another one
 	s.create(s.service("heir"))

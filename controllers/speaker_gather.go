@@ -84,14 +84,18 @@ func (a *Announcing) nodes(ctx context.Context, p published, members []plan.Memb
 	for _, m := range members {
 		alive[m.Node] = m
 	}
+	unsettled := plan.Unsettled(members)
 	out := make([]plan.Node, 0, len(list.Items))
 	for i := range list.Items {
 		n := nodeOf(&list.Items[i])
 		n.Draining = n.Draining || a.Options.DrainCordoned && list.Items[i].Spec.Unschedulable
 		n.Links = p.links[n.Name]
 		if m, ok := alive[n.Name]; ok && m.Facts != (plan.Facts{}) {
-			n.Unsettled = m.Unsettled()
+			n.Unsettled = unsettled[n.Name]
 			n.Links = plan.Since(n.Links, m.Links)
+			if !m.Settled && !n.Unsettled {
+				n.Links = plan.Settle(n.Links)
+			}
 		}
 		out = append(out, n)
 	}

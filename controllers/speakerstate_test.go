@@ -38,6 +38,9 @@ func TestGatherReadsWhatSpeakersSay(t *testing.T) {
 	eth0 := plan.LinkState{Link: plan.Link{Index: 2, Name: "eth0", MAC: [6]byte{2, 0, 0, 0, 0, 1}}, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24"), netip.MustParsePrefix("fe80::1/64")}}
 	eth1 := plan.LinkState{Link: plan.Link{Index: 3, Name: "eth1", MAC: [6]byte{2, 0, 0, 0, 1, 1}}}
 	both := stateOfSpeaker(speaker.Report{Local: speaker.Local{Links: []plan.LinkState{eth0, eth1}}}, nil, nil)
+	returns := eth0
+	returns.Unsettled = true
+	back := stateOfSpeaker(speaker.Report{Local: speaker.Local{Links: []plan.LinkState{returns}}}, nil, nil)
 	held := func(s v1alpha1.SpeakerStateStatus, addresses ...string) v1alpha1.SpeakerStateStatus {
 		s.Layer2.Addresses = addresses
 		return s
@@ -46,19 +49,22 @@ func TestGatherReadsWhatSpeakersSay(t *testing.T) {
 	cordoned := node("n2")
 	cordoned.Spec.Unschedulable = true
 	a := &Announcing{Namespace: "metallb-system", Node: "n1", Options: AnnouncingOptions{DrainCordoned: true, IgnoreExcludeLabel: true}, Client: fakeClient(t,
-		node("n1"), cordoned, node("n3"), node("n4"),
+		node("n1"), cordoned, node("n3"), node("n4"), node("n5"), node("n6"),
 		speakerState("n1", held(both, "192.0.2.50", "192.0.2.99")),
 		speakerState("n2", held(both, "192.0.2.51", "192.0.2.52", "garbage")),
 		speakerState("n3", held(both, "192.0.2.53")),
+		speakerState("n5", back), speakerState("n6", back),
 	).Build(), kept: keeps(t)}
 	started := time.UnixMilli(1)
 	v, err := a.gather(context.Background(), speaker.Local{
 		Links:     []plan.LinkState{eth0, eth1},
 		Announced: []plan.Announcement{{Address: netip.MustParseAddr("192.0.2.52")}},
 		Members: []plan.Member{
-			{Node: "n1", Facts: plan.Facts{Settled: true, Started: started, Links: plan.DigestOf([]plan.LinkState{eth0, eth1})}},
+			{Node: "n1", Facts: plan.Facts{Settled: true, CameUp: started, Settling: 8 * time.Second, Started: started, Links: plan.DigestOf([]plan.LinkState{eth0, eth1})}},
 			{Node: "n2", Facts: plan.Facts{Settled: false, Started: started, Links: plan.DigestOf([]plan.LinkState{eth0})}},
 			{Node: "n4"},
+			{Node: "n5", Facts: plan.Facts{CameUp: time.UnixMilli(2_001), Settling: 8 * time.Second, Started: started, Links: plan.DigestOf([]plan.LinkState{returns})}},
+			{Node: "n6", Facts: plan.Facts{CameUp: time.UnixMilli(2_002), Settling: 8 * time.Second, Started: started, Links: plan.DigestOf([]plan.LinkState{returns})}},
 		},
 	})
 	if err != nil {
@@ -73,6 +79,8 @@ func TestGatherReadsWhatSpeakersSay(t *testing.T) {
 		{Name: "n2", Links: []plan.NodeLink{link("eth0", true, subnet), link("eth1", false)}, Unsettled: true, Draining: true},
 		{Name: "n3", Links: []plan.NodeLink{link("eth0", true, subnet), link("eth1", true)}}, // dead: what it said last
 		{Name: "n4"}, // its links are not known
+		{Name: "n5", Links: []plan.NodeLink{link("eth0", true, subnet)}},                                                                  // together with n1
+		{Name: "n6", Links: []plan.NodeLink{{Name: "eth0", Up: true, Subnets: []netip.Prefix{subnet}, Unsettled: true}}, Unsettled: true}, // too late for that
 	}
 	if diff := cmp.Diff(want, v.Nodes, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
@@ -84,7 +92,7 @@ func TestGatherReadsWhatSpeakersSay(t *testing.T) {
 	if diff := cmp.Diff(wantHeld, v.Held, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("held (-want +got):\n%s", diff)
 	}
-	if !v.IgnoreExcludeLabel || len(v.Members) != 3 || len(v.Links) != 2 {
+	if !v.IgnoreExcludeLabel || len(v.Members) != 5 || len(v.Links) != 2 {
 		t.Errorf("gathered %+v", v)
 	}
 	if node, ok := a.PeerOf(eth0.MAC); !ok || node == "" {

@@ -125,7 +125,6 @@ func (r *round) alive() []plan.Member {
 func (r *round) look(paused bool, now time.Time) (Local, time.Duration) {
 	local := Local{Members: r.alive(), Links: slices.Clone(r.Links.Snapshot()), Announced: r.Layer2.Announced(), Contested: r.Layer2.Contested()}
 	wait := r.settling.step(&local, paused, now)
-	local.Facts.Started, local.Facts.Links = r.settling.started, plan.DigestOf(local.Links)
 	r.Members.Publish(local.Facts)
 	local.Members = r.alive() // with what this one says of itself now
 	return local, wait

@@ -20,9 +20,9 @@ const (
 // after most were lost at once, unless one of them was then heard to announce what is announced here, so that it was on
 // their segment all the time. A link settles by itself, when it came back.
 type settling struct {
-	after   time.Duration
-	started time.Time // in whole milliseconds
-	since   time.Time // when it came up last
+	after time.Duration
+	since time.Time  // when it came up last, whatever became of its links
+	says  plan.Facts // what the others have to know of it
 
 	links  map[string]linkPast  // those that were up at any time, by name
 	back   time.Time            // when one of them came back last
@@ -42,21 +42,32 @@ type linkPast struct {
 }
 
 func newSettling(after time.Duration, now time.Time) settling {
-	return settling{after: after, started: now.Truncate(time.Millisecond), since: now, links: map[string]linkPast{}, lost: map[string]time.Time{}}
+	at := now.Truncate(time.Millisecond)
+	return settling{
+		after: after, since: now, says: plan.Facts{Started: at, CameUp: at, Settling: after},
+		links: map[string]linkPast{}, lost: map[string]time.Time{},
+	}
 }
 
-// step takes in what is seen, and says of it what is Settled, which links are not, and whether the others are still to join;
-// it returns when any of that may change by time alone. A speaker whose links all are unsettled is not settled either.
+// step takes in what is seen, and says of it what the others have to know, which links are unsettled, and whether the others
+// are still to join; it returns when any of that may change by time alone. A speaker whose links all are unsettled is not
+// settled either: it came up with the first of them.
 func (s *settling) step(local *Local, paused bool, now time.Time) (wait time.Duration) {
 	if s.othersBack(local, now) || paused {
 		s.since = now
 	}
 	s.follow(local.Links, now)
-	unsettled, wait := s.mark(local.Links, now)
-	local.Facts.Settled = unsettled == 0 || unsettled < len(local.Links)
-	if left := s.after - now.Sub(s.since); left > 0 {
-		local.Facts.Settled, wait = false, min(wait, left)
+	first, wait := s.mark(local.Links, now)
+	since := s.since
+	if first.After(since) {
+		since = first
 	}
+	left := s.after - now.Sub(since)
+	if s.says.Settled = left <= 0; left > 0 {
+		s.says.CameUp, wait = since.Truncate(time.Millisecond), min(wait, left)
+	}
+	s.says.Links = plan.DigestOf(local.Links)
+	local.Facts = s.says
 	if left := joining - now.Sub(s.back); left > 0 && s.count == 0 && len(s.lost) > 0 {
 		local.Joining, wait = true, min(wait, left)
 	}
@@ -82,18 +93,21 @@ func (s *settling) follow(links []plan.LinkState, now time.Time) {
 	}
 }
 
-// mark marks the links that came back a short time ago, and returns how many they are, and when the next one is settled or
-// the time to the next resync.
-func (s *settling) mark(links []plan.LinkState, now time.Time) (unsettled int, wait time.Duration) {
+// mark marks the links that came back a short time ago, and returns when the first of them came back, if no other is up,
+// and when the next one is settled or the time to the next resync.
+func (s *settling) mark(links []plan.LinkState, now time.Time) (first time.Time, wait time.Duration) {
 	wait = resync
 	for i := range links {
-		left := s.after - now.Sub(s.links[links[i].Name].back)
+		back := s.links[links[i].Name].back
+		left := s.after - now.Sub(back)
 		if links[i].Unsettled = left > 0; left > 0 {
-			unsettled++
 			wait = min(wait, left)
 		}
+		if i == 0 || back.Before(first) {
+			first = back
+		}
 	}
-	return unsettled, wait
+	return first, wait
 }
 
 // othersBack says whether most of the others are back that had been lost at once. Those that started anew do not count:

@@ -127,7 +127,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	defer stop()
 	r := newRound(s, time.Now())
 	// Before the others hear of this speaker: one that says nothing of itself is not asked to wait.
-	s.Members.Publish(plan.Facts{Started: r.settling.started})
+	s.Members.Publish(r.settling.says)
 	g, edges := errgroup.WithContext(edges)
 	for _, run := range s.edges() {
 		g.Go(func() error { return run(edges) })

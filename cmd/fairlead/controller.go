@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -101,12 +102,17 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err := controllers.CreateMembersKey(ctx, m.GetClient(), f.namespace); err != nil {
 		return err
 	}
-	allocation := f.allocation(m, log)
-	allocation.State, allocation.Programmers, allocation.ServiceNodePorts = state, programmers, nodePorts
-	if f.elect {
-		allocation.Lease, state.Lease = lease, lease
+	if !f.elect {
+		lease = nil // held for ever
 	}
-	elsewhere := &controllers.Elsewhere{Uncached: m.GetAPIReader(), Events: m.GetEventRecorder("fairlead-controller"), Log: log, Namespace: f.namespace}
+	recorder, err := lease.EventRecorder(ctx, m, "fairlead-controller")
+	if err != nil {
+		return err
+	}
+	allocation := f.allocation(m, recorder, log)
+	allocation.State, allocation.Programmers, allocation.ServiceNodePorts = state, programmers, nodePorts
+	allocation.Lease, state.Lease = lease, lease
+	elsewhere := &controllers.Elsewhere{Uncached: m.GetAPIReader(), Events: recorder, Log: log, Namespace: f.namespace}
 	if err := errors.Join(programmers.SetUp(m), allocation.SetUp(m), stale.SetUp(m), state.SetUp(m), elsewhere.SetUp(m), webhooks.SetUp(m), f.statusPage(log).SetUp(m), m.AddReadyzCheck("caches", allocation.Ready),
 		m.Add(newShrinker(log, allocation.Ready))); err != nil {
 		return err
@@ -115,11 +121,11 @@ func (f *controllerFlags) run(ctx context.Context, stderr io.Writer) error {
 	return m.Start(ctx)
 }
 
-func (f *controllerFlags) allocation(m manager.Manager, log *slog.Logger) *controllers.Allocation {
+func (f *controllerFlags) allocation(m manager.Manager, recorder events.EventRecorder, log *slog.Logger) *controllers.Allocation {
 	return &controllers.Allocation{
 		Client:      m.GetClient(),
 		Uncached:    m.GetAPIReader(),
-		Events:      m.GetEventRecorder("fairlead-controller"),
+		Events:      recorder,
 		Log:         log,
 		Registry:    metrics.Registry,
 		Namespace:   f.namespace,

@@ -79,7 +79,7 @@ func startFairlead(ctx context.Context) error {
 	}
 	running = append(running, controller)
 	for i := range lab.Nodes() {
-		speaker, err := lab.StartSpeaker(ctx, i, "--failback-after=1s") // the first that is settled takes over, for a moment
+		speaker, err := lab.StartSpeaker(ctx, i)
 		if err != nil {
 			return err
 		}

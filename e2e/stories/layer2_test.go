@@ -3,6 +3,7 @@
 package stories
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -102,19 +103,27 @@ func (s *story) revive(node int, args ...string) {
 // settle starts all speakers anew, with that long until each is settled and with these flags more, and waits until they are.
 func (s *story) settle(after time.Duration, flags ...string) {
 	s.Helper()
-	restart := func(s *story, args ...string) {
-		for i, p := range lab.speakers {
-			s.must(p.Kill())
-			s.revive(i, args...)
-		}
+	s.restartAtTheEnd()
+	s.restart(append(flags, "--failback-after="+after.String())...)
+	time.Sleep(after + time.Second)
+}
+
+// restart kills all speakers and starts them anew.
+func (s *story) restart(args ...string) {
+	s.Helper()
+	for i, p := range lab.speakers {
+		s.must(p.Kill())
+		s.revive(i, args...)
 	}
+}
+
+// restartAtTheEnd starts all speakers anew when the story ends, as they were before.
+func (s *story) restartAtTheEnd() {
 	s.Cleanup(func() { // the story's own time may be over
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		restart(&story{s.T, ctx})
+		(&story{s.T, ctx}).restart()
 	})
-	restart(s, append(flags, "--failback-after="+after.String())...)
-	time.Sleep(after + time.Second)
 }
 
 // A node that dies as soon as it has its addresses back is no other death than the first one, for both families.
@@ -143,6 +152,54 @@ func TestNewcomerThatDiesIsReplaced(t *testing.T) {
 			t.Errorf("a client was without an answer for %s, want 1.5 s at most: %v", report.Gap, report.LastError)
 		}
 	}
+}
+
+// Speakers that come up at about the same time, as after a power cut, are settled together: none takes over for a moment what
+// a later one has.
+func TestSpeakersThatComeUpTogetherSettleTogether(t *testing.T) {
+	const after = 16 * time.Second
+	s := begin(t)
+	s.restartAtTheEnd()
+	w := s.watch("together")
+	for _, p := range lab.speakers {
+		s.must(p.Kill())
+	}
+	start := func(node int) {
+		p, err := lab.StartSpeaker(context.Background(), node, "--failback-after="+after.String())
+		s.must(err)
+		lab.speakers[node] = p
+	}
+	for i := range lab.speakers {
+		if i != w.owner {
+			start(i)
+		}
+	}
+	time.Sleep(time.Second)
+	start(w.owner)
+	last := time.Now()
+	for _, p := range lab.speakers {
+		s.must(lab.WaitReady(s.ctx, p))
+	}
+	w.awaitOwner()
+	ctx, cancel := context.WithDeadline(s.ctx, last.Add(after+5*time.Second))
+	defer cancel()
+	said, _, err := lab.ControlPlane().Interview(ctx, w.address, 5*time.Millisecond, time.Second)
+	s.must(err)
+	for _, c := range said {
+		if !bytes.Equal(c.MAC, lab.Node(w.owner).MAC) {
+			t.Fatalf("%s has the address %s after the owner's speaker started", lab.HostOf(c.MAC).Name, c.At.Sub(last))
+		}
+	}
+	if len(said) < 1000 || said[len(said)-1].At.Sub(last) < after+3*time.Second {
+		t.Errorf("%d answers were heard, the last one after %s", len(said), said[len(said)-1].At.Sub(last))
+	}
+	s.eventually("all say that they are settled", func() error {
+		out, err := lab.Kubectl(s.ctx, "", "-n", cluster.FairleadNamespace, "get", "speakerstates", "-o", "jsonpath={.items[*].status.settled}")
+		if err == nil && strings.Contains(out, "false") {
+			err = errors.New(out)
+		}
+		return err
+	})
 }
 
 // A link that comes back, under a speaker that lived on, makes a newcomer of it: the address moves back only when that

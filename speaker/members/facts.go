@@ -2,16 +2,20 @@ package members
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/fairlead-lb/fairlead/speaker/plan"
 )
 
-// The encoding: a version, flags, the milliseconds since 1970, the digest; all big-endian.
+// The encoding: a version, flags, when it started, the digest, when it came up, how long it settles; all big-endian, times in
+// milliseconds, since 1970. Version 1 ended with the digest.
 const (
-	factsVersion = 1
+	factsVersion = 2
 	flagSettled  = 1 << 0
-	factsSize    = 2 + 8 + 8
+	facts1Size   = 2 + 8 + 8
+	factsSize    = facts1Size + 8 + 8
+	maxSettling  = math.MaxInt64 / uint64(time.Millisecond)
 )
 
 // encodeFacts renders facts for memberlist, which takes 512 bytes at most.
@@ -22,20 +26,27 @@ func encodeFacts(f plan.Facts) []byte {
 		b[1] = flagSettled
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(f.Started.UnixMilli()))
-	return binary.BigEndian.AppendUint64(b, f.Links)
+	b = binary.BigEndian.AppendUint64(b, f.Links)
+	b = binary.BigEndian.AppendUint64(b, uint64(f.CameUp.UnixMilli()))
+	return binary.BigEndian.AppendUint64(b, uint64(f.Settling.Milliseconds()))
 }
 
 // decodeFacts reads what a member says of itself. One of a later version may say more, which is passed over; what is too
 // short says nothing.
 func decodeFacts(b []byte) plan.Facts {
-	if len(b) < factsSize || b[0] < factsVersion {
+	if len(b) < facts1Size || b[0] == 0 {
 		return plan.Facts{}
 	}
-	return plan.Facts{
+	f := plan.Facts{
 		Settled: b[1]&flagSettled != 0,
 		Started: time.UnixMilli(int64(binary.BigEndian.Uint64(b[2:]))),
 		Links:   binary.BigEndian.Uint64(b[10:]),
 	}
+	if len(b) >= factsSize {
+		f.CameUp = time.UnixMilli(int64(binary.BigEndian.Uint64(b[18:])))
+		f.Settling = time.Duration(min(binary.BigEndian.Uint64(b[26:]), maxSettling)) * time.Millisecond
+	}
+	return f
 }
 
 // delegate tells memberlist this member's facts; its other methods are for what is told, and for what is not used.

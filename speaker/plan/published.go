@@ -102,6 +102,15 @@ func changes(links []NodeLink) (out []change) {
 	return out
 }
 
+// Settle returns links as they are where none is unsettled.
+func Settle(links []NodeLink) []NodeLink {
+	out := slices.Clone(links)
+	for i := range out {
+		out[i].Unsettled = false
+	}
+	return out
+}
+
 // with returns a copy of links after changes.
 func with(links []NodeLink, changes ...change) []NodeLink {
 	out := slices.Clone(links)
