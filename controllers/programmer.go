@@ -51,8 +51,9 @@ type Programming struct {
 	checks     health.Checks // of Services that are served whole
 	goes       atomic.Bool   // the node is to be deleted
 	started    time.Time
-	balancers  atomic.Pointer[map[netip.Addr]struct{}] // the load balancers' addresses of the last view; nil: there was none
-	serving    map[allocator.Key]mode.Leave            // what is served, whether or not it still asks; nil: no view was made yet
+	balancers  map[netip.Addr]struct{}      // the load balancers' addresses of the last view; nil: there was none
+	serving    map[allocator.Key]mode.Leave // what is served, whether or not it still asks; nil: no view was made yet
+	spare      map[allocator.Key]mode.Leave // room for the next one
 	kept       kept
 	services   []plan.Service            // of the last view, and room for the next one's
 	at         map[allocator.Key]int     // where in it each is
@@ -172,13 +173,15 @@ func (p *Programming) view(local plan.Local) (plan.View, bool) {
 		p.Log.Error("the view is not known", "error", err)
 		return v, false
 	}
-	balancers := make(map[netip.Addr]struct{}, len(v.Services))
+	if p.balancers == nil {
+		p.balancers = make(map[netip.Addr]struct{}, len(v.Services))
+	}
+	clear(p.balancers)
 	for i := range v.Services {
 		for _, a := range v.Services[i].LoadBalancer {
-			balancers[a] = struct{}{}
+			p.balancers[a] = struct{}{}
 		}
 	}
-	p.balancers.Store(&balancers)
 	return v, true
 }
 
@@ -186,21 +189,20 @@ func (p *Programming) view(local plan.Local) (plan.View, bool) {
 func (p *Programming) report() {
 	r := p.programmer.Report()
 	p.metrics.show(&r)
-	balancers := p.balancers.Load()
-	if !r.Ready && len(r.Problems) == 0 || balancers == nil && len(r.Missing) == 0 {
+	if !r.Ready && len(r.Problems) == 0 || p.balancers == nil && len(r.Missing) == 0 {
 		return
 	}
-	p.States.tell(stateOfProgrammer(&r, balancers, p.started))
+	p.States.tell(stateOfProgrammer(&r, p.balancers, p.started))
 }
 
 // stateOfProgrammer words a report as a status; of the addresses it has those of load balancers.
-func stateOfProgrammer(r *ipvs.Report, balancers *map[netip.Addr]struct{}, started time.Time) v1alpha1.ProgrammerStateStatus {
+func stateOfProgrammer(r *ipvs.Report, balancers map[netip.Addr]struct{}, started time.Time) v1alpha1.ProgrammerStateStatus {
 	s := v1alpha1.ProgrammerStateStatus{
 		StartedAt: metav1.Time{Time: started.Truncate(time.Second)}, Ready: r.Ready, KubeProxy: string(r.Proxy), Missing: r.Missing,
 	}
 	addresses := make([]netip.Addr, 0, len(r.Addresses))
 	for _, a := range r.Addresses {
-		if _, ok := (*balancers)[a]; ok {
+		if _, ok := balancers[a]; ok {
 			addresses = append(addresses, a)
 		}
 	}

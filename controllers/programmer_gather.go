@@ -57,17 +57,26 @@ func (p *Programming) gather(ctx context.Context, local plan.Local, now time.Tim
 	clear(p.at)
 	clear(p.services)
 	v.Services = slices.Grow(p.services[:0], len(services))
-	serving := make(map[allocator.Key]mode.Leave, len(p.serving))
+	serving := p.spare // no map is thrown away
+	if serving == nil {
+		serving = map[allocator.Key]mode.Leave{}
+	}
+	clear(serving)
 	for _, s := range services {
 		if x, ok := p.served(s, setting, &local, ports.of(s), serving, now); ok {
 			p.at[s.Key] = len(v.Services)
 			v.Services = append(v.Services, x)
 		}
 	}
-	p.services, p.serving, p.ports, p.portRanges = v.Services, serving, ports.now, ports.rangesNow
+	p.services, p.serving, p.spare, p.ports, p.portRanges = v.Services, serving, p.serving, ports.now, ports.rangesNow
+	room := make([]*plan.Slice, len(v.Services)) // most have one
 	for _, e := range endpoints {
 		if k, ok := p.at[allocator.Key{Namespace: e.Namespace, Name: e.service}]; ok {
-			v.Services[k].Slices = append(v.Services[k].Slices, &e.Slice)
+			s := &v.Services[k]
+			if s.Slices == nil {
+				s.Slices = room[k : k : k+1]
+			}
+			s.Slices = append(s.Slices, &e.Slice)
 		}
 	}
 	return v, nil

@@ -344,7 +344,7 @@ func TestStateOfProgrammer(t *testing.T) {
 		return plan.Held{Namespace: "a", Name: "b", Refused: refused, Ports: plan.Ports{Address: netip.MustParseAddr("10.0.0.1"), Range: portrange.Port("TCP", n)}}
 	}
 	r.NodePorts = []plan.Held{port(33333, false), port(33334, true)}
-	got := stateOfProgrammer(&r, &balancers, now)
+	got := stateOfProgrammer(&r, balancers, now)
 	want := v1alpha1.ProgrammerStateStatus{
 		StartedAt: metav1.NewTime(now.Truncate(time.Second)), Ready: true, KubeProxy: "nftables", Addresses: []string{"192.0.2.0-192.0.2.4"},
 		NodePorts: []v1alpha1.ProgrammerNodePort{{Service: "a/b", Port: "33334/TCP", Address: "10.0.0.1", Refused: true}, {Service: "a/b", Port: "33333/TCP", Address: "10.0.0.1"}},
@@ -362,7 +362,7 @@ func TestStateOfProgrammer(t *testing.T) {
 	for i := range 1500 {
 		many.NodePorts = append(many.NodePorts, port(uint16(40000+i), false))
 	}
-	got = stateOfProgrammer(&many, &balancers, now)
+	got = stateOfProgrammer(&many, balancers, now)
 	if len(got.NodePorts) != v1alpha1.MaxProgrammerNodePorts || !slices.Equal(got.MorePorts, []string{"40999-41499/TCP"}) || got.Truncated || got.Counts.NodePorts != 1500 {
 		t.Errorf("of 1,500 node ports %d are listed, and %q; %+v", len(got.NodePorts), got.MorePorts, got.Counts)
 	}
@@ -374,7 +374,7 @@ func TestStateOfProgrammer(t *testing.T) {
 		r.NodePorts = append(r.NodePorts, port(33333, true))
 		r.Verdicts = append(r.Verdicts, r.Verdicts[0])
 	}
-	got = stateOfProgrammer(&r, &balancers, now)
+	got = stateOfProgrammer(&r, balancers, now)
 	if n := len(got.Addresses) + len(got.NodePorts) + len(got.Problems); n != v1alpha1.MaxProgrammerRanges+v1alpha1.MaxProgrammerNodePorts+maxProgrammerProblems || !got.Truncated || got.Counts.Addresses != 20005 {
 		t.Errorf("%d entries, counts %+v", n, got.Counts)
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -57,11 +58,12 @@ func sorted(list []Element) []Element {
 	return slices.Compact(list)
 }
 
-// elements are those that packets meet under the plan, all but ping in their order.
-func elements(p *plan.Plan) []Element {
+// elements are those that packets meet under the plan, all but ping in their order. They take the place of what is
+// in the list given, with room for the record behind them.
+func elements(out []Element, p *plan.Plan) []Element {
 	f := &p.Filter
-	out := make([]Element, 0, len(p.Addresses)+len(f.Open)+len(f.Marks)+len(f.External)+len(f.Closed)+len(f.Guarded)+len(f.Allowed)+len(f.Masquerade)+
-		len(f.Preserve)+len(f.ClusterIPs)+len(f.Hairpin)+len(f.Internal)+1)
+	out = slices.Grow(out[:0], len(p.Addresses)+len(f.Open)+len(f.Marks)+len(f.External)+len(f.Closed)+len(f.Guarded)+len(f.Allowed)+len(f.Masquerade)+
+		len(f.Preserve)+len(f.ClusterIPs)+len(f.Hairpin)+len(f.Internal)+1+len(p.Servers))
 	ports := func(set Set, list []plan.Ports) {
 		for _, x := range list {
 			out = append(out, Element{Set: set, Ports: x})
@@ -111,10 +113,9 @@ func contains(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-// record is the record of virtual servers.
-func record(list []plan.Frontend) []Element {
-	out := make([]Element, 0, len(list))
-	for _, f := range list {
+// record adds the record of virtual servers to a list.
+func record(out []Element, servers iter.Seq[plan.Frontend]) []Element {
+	for f := range servers {
 		if f.Mark != 0 {
 			out = append(out, Element{Set: ownMarks, Mark: f.Mark})
 			continue

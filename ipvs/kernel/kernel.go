@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -115,6 +116,7 @@ type Programmer struct {
 	servers   map[plan.Frontend]plan.Server
 	foreign   map[plan.Frontend]bool
 	elements  []Element
+	spare     []Element // room for the next ones
 	addresses []Bound
 	draining  map[leaving]drain
 	want      plan.Plan
@@ -162,17 +164,19 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		return err == nil
 	}
 	// Where nothing but real servers and settings changes, the record stays, and mostly packets meet the same elements.
-	recorded := !first && p.elements != nil && slices.Equal(frontends(want.Servers), frontends(last.Servers))
+	recorded := !first && p.elements != nil && slices.EqualFunc(want.Servers, last.Servers, func(a, b plan.Server) bool { return a.Frontend == b.Frontend })
 	stays := func(i int) bool { return recorded && sameServer(&want.Servers[i], &last.Servers[i]) }
 	same := recorded && last.Filter.Equal(&want.Filter) && slices.Equal(last.Addresses, want.Addresses)
-	var rules, both []Element
-	if !same {
-		rules, both = elements(&want), record(frontends(want.Servers))
+	both := func(list []Element) []Element {
+		list = record(list, frontends(want.Servers))
+		if !recorded {
+			list = record(list, maps.Keys(p.servers))
+		}
+		return list
 	}
 	if !recorded {
 		// The record, of both plans, comes before what it records.
-		both = append(both, record(slices.Collect(maps.Keys(p.servers)))...)
-		try("recording virtual servers", p.commit(slices.Concat(p.withoutRecord(), both)))
+		try("recording virtual servers", p.commit(both(p.withoutRecord())))
 	}
 	for i := range want.Servers {
 		if ctx.Err() != nil {
@@ -188,7 +192,7 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 		}
 	}
 	if !same {
-		p.failed.Filter = !try("programming the packet filter", p.commit(slices.Concat(rules, both)))
+		p.failed.Filter = !try("programming the packet filter", p.commit(both(elements(p.spare, &want))))
 	}
 	add, remove := diff.Sets(bound(&want), p.addresses)
 	for _, a := range add {
@@ -208,7 +212,7 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 	}
 	errs = append(errs, p.retireWhere(func(i int) bool { return !stays(i) })...)
 	if !recorded {
-		try("recording virtual servers", p.commit(slices.Concat(rules, record(slices.Collect(maps.Keys(p.servers))))))
+		try("recording virtual servers", p.commit(record(elements(p.spare, &want), maps.Keys(p.servers))))
 	}
 	if len(errs) > 0 {
 		p.known = false
@@ -217,12 +221,14 @@ func (p *Programmer) Apply(ctx context.Context, want plan.Plan) error {
 }
 
 // frontends are those of virtual servers.
-func frontends(list []plan.Server) []plan.Frontend {
-	out := make([]plan.Frontend, len(list))
-	for i := range list {
-		out[i] = list[i].Frontend
+func frontends(list []plan.Server) iter.Seq[plan.Frontend] {
+	return func(yield func(plan.Frontend) bool) {
+		for i := range list {
+			if !yield(list[i].Frontend) {
+				return
+			}
+		}
 	}
-	return out
 }
 
 // sameServer says whether two plans want the same of a virtual server.
@@ -298,7 +304,7 @@ func hasReal(list []plan.Real, at netip.AddrPort) bool {
 	return slices.ContainsFunc(list, func(r plan.Real) bool { return r.Address == at })
 }
 
-// commit makes the packet filter have these elements. Where the table was not as it should be, it is made anew.
+// commit makes the packet filter have these elements; the list is its own from then on. Where the table was not as it should be, it is made anew.
 func (p *Programmer) commit(want []Element) error {
 	want = sorted(want)
 	rebuild := p.elements == nil
@@ -312,7 +318,7 @@ func (p *Programmer) commit(want []Element) error {
 	if err := p.Filter.Commit(rebuild, add, remove); err != nil {
 		return err
 	}
-	p.elements = want
+	p.elements, p.spare = want, p.elements
 	return nil
 }
 

@@ -43,11 +43,13 @@ type Verdict struct {
 func Build(v *View) Plan { return new(Builder).Build(v) }
 
 // Builder makes one plan after the other, each as Build does. Of the last one it remembers what the endpoints of Services came
-// to, which is most of the work, and how long the lists were. The zero value is ready for use; it is not for concurrent use.
+// to, which is most of the work, in which order the Services were, and how long the lists were. The zero value is ready for use; it is not for concurrent use.
 type Builder struct {
 	reached map[name]*reached
 	plans   int // how many it has made
 	last    sizes
+	jobs    []job  // room for those of the next plan
+	order   []*job // the same
 }
 
 // sizes are those of a plan's lists that are long.
@@ -70,16 +72,19 @@ func (from *Builder) Build(v *View) Plan {
 	b.plan.Filter.Open = slices.Grow(b.plan.Filter.Open, from.last.open)
 	b.plan.Filter.Masquerade = slices.Grow(b.plan.Filter.Masquerade, from.last.masquerade)
 	b.plan.Filter.Hairpin = slices.Grow(b.plan.Filter.Hairpin, from.last.hairpin)
-	jobs := make([]*job, 0, len(v.Services))
+	if len(from.jobs) < len(v.Services) {
+		from.jobs = make([]job, len(v.Services))
+	}
+	clear(from.jobs[len(v.Services):])
 	fronts := 0
 	for i := range v.Services {
-		j := b.job(&v.Services[i])
+		j := &from.jobs[i]
+		b.job(j, &v.Services[i])
 		j.reached = from.recall(&b, j)
-		jobs, fronts = append(jobs, j), fronts+len(j.fronts)
+		fronts += len(j.fronts)
 	}
 	from.forget()
-	// In the order of what they are reached under, most of the plan comes out in the order that it is to have.
-	slices.SortFunc(jobs, (*job).compare)
+	jobs := from.arrange(from.jobs[:len(v.Services)])
 	b.settle(jobs)
 	b.plan.Servers = make([]Server, 0, fronts)
 	for _, j := range jobs {
@@ -161,9 +166,9 @@ func (j *job) compare(o *job) int {
 	return cmp.Or(cmp.Compare(j.Namespace, o.Namespace), cmp.Compare(j.Name, o.Name))
 }
 
-// job reads a Service. What does not parse is told, and left out or replaced by the default.
-func (b *builder) job(s *Service) *job {
-	j := &job{Service: s, settings: Settings{Scheduler: b.scheduler(s), Affinity: uint32(s.Affinity.Seconds())}}
+// job reads a Service. What does not parse is told, and left out or replaced by the default. The job is one to be forgotten.
+func (b *builder) job(j *job, s *Service) {
+	*j = job{Service: s, settings: Settings{Scheduler: b.scheduler(s), Affinity: uint32(s.Affinity.Seconds())}, fronts: j.fronts[:0]}
 	var err error
 	if j.weights, err = parseWeights(s.Weights); err != nil {
 		b.tell(s, verdict.InvalidRequest, "annotation %s: %v; all real servers have the same weight", AnnotationWeights, err)
@@ -174,7 +179,6 @@ func (b *builder) job(s *Service) *job {
 			b.tell(s, verdict.InvalidRequest, "annotation %s: %v; the Service is served without port ranges", portrange.Annotation, err)
 		}
 	}
-	j.fronts = make([]front, 0, len(s.Ports)*(len(s.LoadBalancer)+len(s.ClusterIPs)+len(s.ExternalIPs)+len(s.NodePorts)))
 	for i := range s.Ports {
 		j.port(&s.Ports[i], b.Addresses, ranges)
 	}
@@ -190,7 +194,6 @@ func (b *builder) job(s *Service) *job {
 	}
 	// Those of streams first, so that each kind is in one piece.
 	slices.SortStableFunc(j.fronts[ofPorts:], func(x, y front) int { return compareBool(isStream(y.Protocol), isStream(x.Protocol)) })
-	return j
 }
 
 // scheduler returns the Service's scheduler, or the default where it is unknown or the kernel lacks it.

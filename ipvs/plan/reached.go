@@ -15,6 +15,7 @@ type reached struct {
 	slices []*Slice
 	list   []*reach
 	plan   int // the last one that it was for
+	rank   int // the Service's among those of that plan
 }
 
 // basis is what it depends on beside ports and endpoints. It is comparable.
@@ -45,7 +46,11 @@ func (from *Builder) recall(b *builder, j *job) *reached {
 	r := from.reached[of]
 	if r == nil || r.basis != on || !slices.Equal(r.ports, j.Ports) || len(r.slices) != len(j.Slices) ||
 		slices.ContainsFunc(j.Slices, func(s *Slice) bool { return !slices.Contains(r.slices, s) }) {
-		r = &reached{basis: on, ports: j.Ports, slices: j.Slices}
+		rank := 0
+		if r != nil {
+			rank = r.rank
+		}
+		r = &reached{basis: on, ports: j.Ports, slices: slices.Clone(j.Slices), rank: rank}
 		if from.reached == nil {
 			from.reached = map[name]*reached{}
 		}
@@ -59,6 +64,32 @@ func (from *Builder) recall(b *builder, j *job) *reached {
 func (from *Builder) forget() {
 	maps.DeleteFunc(from.reached, func(_ name, r *reached) bool { return r.plan != from.plans })
 	from.plans++
+}
+
+// arrange sorts the jobs by what they are reached under, so that most of the plan comes out in the order that it is to have. They
+// begin in the order of the last plan, which most still have, so that there is next to nothing to sort.
+func (from *Builder) arrange(jobs []job) []*job {
+	clear(from.order)
+	order := slices.Grow(from.order[:0], len(jobs))[:len(jobs)]
+	var rest []*job
+	for i := range jobs {
+		if j := &jobs[i]; j.reached.rank < len(order) && order[j.reached.rank] == nil {
+			order[j.reached.rank] = j
+		} else {
+			rest = append(rest, j)
+		}
+	}
+	for i := range order {
+		if order[i] == nil {
+			order[i], rest = rest[0], rest[1:]
+		}
+	}
+	slices.SortFunc(order, (*job).compare)
+	for i, j := range order {
+		j.reached.rank = i
+	}
+	from.order = order
+	return order
 }
 
 // reach returns what a Service's endpoints of a family come to for a port, or, without one, for ranges.
