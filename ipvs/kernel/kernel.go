@@ -304,7 +304,8 @@ func hasReal(list []plan.Real, at netip.AddrPort) bool {
 	return slices.ContainsFunc(list, func(r plan.Real) bool { return r.Address == at })
 }
 
-// commit makes the packet filter have these elements; the list is its own from then on. Where the table was not as it should be, it is made anew.
+// commit makes the packet filter have these elements; the list is its own from then on. Where the table was not as it should
+// be, it is made anew.
 func (p *Programmer) commit(want []Element) error {
 	want = sorted(want)
 	rebuild := p.elements == nil

@@ -43,7 +43,8 @@ type Verdict struct {
 func Build(v *View) Plan { return new(Builder).Build(v) }
 
 // Builder makes one plan after the other, each as Build does. Of the last one it remembers what the endpoints of Services came
-// to, which is most of the work, in which order the Services were, and how long the lists were. The zero value is ready for use; it is not for concurrent use.
+// to, which is most of the work, in which order the Services were, and how long the lists were. The zero value is ready for
+// use; it is not for concurrent use.
 type Builder struct {
 	reached map[name]*reached
 	plans   int // how many it has made

@@ -66,8 +66,8 @@ func (from *Builder) forget() {
 	from.plans++
 }
 
-// arrange sorts the jobs by what they are reached under, so that most of the plan comes out in the order that it is to have. They
-// begin in the order of the last plan, which most still have, so that there is next to nothing to sort.
+// arrange sorts the jobs by what they are reached under, so that most of the plan comes out in the order that it is to have.
+// They begin in the order of the last plan, which most still have, so that there is next to nothing to sort.
 func (from *Builder) arrange(jobs []job) []*job {
 	clear(from.order)
 	order := slices.Grow(from.order[:0], len(jobs))[:len(jobs)]
