@@ -19,6 +19,7 @@ func TestMainJobBesideIPVSMode(t *testing.T) {
 			if strict {
 				answering = 1
 			} else {
+				s.lax = true
 				s.explain([]string{"node", "node-0"}, "set strictARP in kube-proxy's configuration")
 			}
 			s.eventually(fmt.Sprintf("%d nodes answer for the address", answering), func() error {

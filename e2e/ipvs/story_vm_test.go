@@ -69,6 +69,7 @@ type story struct {
 	ctx         context.Context
 	proxy       string             // the mode of kube-proxy
 	proxies     []*cluster.Process // those in IPVS mode
+	lax         bool               // they run without strictARP
 	pods        []*cluster.Pod
 	programmers []*cluster.Process
 	changing    [][2]time.Time // when kube-proxy was taking the address up or letting it go
