@@ -92,8 +92,8 @@ func (c *ConfigurationState) Reconcile(ctx context.Context, _ reconcile.Request)
 	if problems == nil {
 		return reconcile.Result{}, nil
 	}
-	if _, ok := c.Lease.term(); !ok {
-		return reconcile.Result{}, errLease
+	if err := c.Lease.held(); err != nil {
+		return reconcile.Result{}, err
 	}
 	o, err := c.object(ctx)
 	if err != nil || o == nil {

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
-	eventsclient "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -94,12 +93,20 @@ func (l *Lease) term() (int, bool) {
 	return r.term, true
 }
 
+// held returns nil while this replica leads.
+func (l *Lease) held() error {
+	if _, ok := l.term(); !ok {
+		return errLease
+	}
+	return nil
+}
+
 // EventRecorder returns a recorder for the manager's time, in the name of a controller, whose Events wait while another
 // replica may lead: it may tell the opposite by now. The manager's own recorder writes what it still has after a pause.
 func (l *Lease) EventRecorder(ctx context.Context, m ctrl.Manager, controller string) (events.EventRecorder, error) {
-	c, err := eventsclient.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
+	c, err := newEventsClient(m)
 	if err != nil {
-		return nil, fmt.Errorf("making a client for Events: %w", err)
+		return nil, err
 	}
 	b := events.NewBroadcaster(leasedEvents{&events.EventSinkImpl{Interface: c}, l})
 	if err := b.StartRecordingToSinkWithContext(ctx); err != nil {
@@ -116,24 +123,24 @@ type leasedEvents struct {
 
 // Create implements events.EventSink, as Update and Patch do. What fails is tried again later.
 func (e leasedEvents) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	if _, ok := e.lease.term(); !ok {
-		return nil, errLease
+	if err := e.lease.held(); err != nil {
+		return nil, err
 	}
 	return e.to.Create(ctx, event)
 }
 
 // Update writes a known one.
 func (e leasedEvents) Update(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	if _, ok := e.lease.term(); !ok {
-		return nil, errLease
+	if err := e.lease.held(); err != nil {
+		return nil, err
 	}
 	return e.to.Update(ctx, event)
 }
 
 // Patch counts a repetition.
 func (e leasedEvents) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*eventsv1.Event, error) {
-	if _, ok := e.lease.term(); !ok {
-		return nil, errLease
+	if err := e.lease.held(); err != nil {
+		return nil, err
 	}
 	return e.to.Patch(ctx, event, data)
 }

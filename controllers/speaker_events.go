@@ -40,15 +40,24 @@ type EventWriter struct {
 
 // NewEventWriter returns an EventWriter that writes in the name of a controller while the manager runs.
 func NewEventWriter(m ctrl.Manager, log *slog.Logger, controller string) (*EventWriter, error) {
-	c, err := eventsclient.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
+	c, err := newEventsClient(m)
 	if err != nil {
-		return nil, fmt.Errorf("making a client for Events: %w", err)
+		return nil, err
 	}
 	w := newEventWriter(log, m.GetScheme(), controller, func(ctx context.Context, e *eventsv1.Event) error {
 		_, err := c.Events(e.Namespace).Create(ctx, e, metav1.CreateOptions{})
 		return err
 	})
 	return w, m.Add(w)
+}
+
+// newEventsClient returns a client for Events that shares the manager's connections.
+func newEventsClient(m ctrl.Manager) (*eventsclient.EventsV1Client, error) {
+	c, err := eventsclient.NewForConfigAndClient(m.GetConfig(), m.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("making a client for Events: %w", err)
+	}
+	return c, nil
 }
 
 func newEventWriter(log *slog.Logger, scheme *runtime.Scheme, controller string, create func(context.Context, *eventsv1.Event) error) *EventWriter {

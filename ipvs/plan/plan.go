@@ -49,8 +49,7 @@ type Builder struct {
 	reached map[name]*reached
 	plans   int // how many it has made
 	last    sizes
-	jobs    []job  // room for those of the next plan
-	order   []*job // the same
+	jobs    []job // room for those of the next plan
 }
 
 // sizes are those of a plan's lists that are long.
@@ -85,7 +84,7 @@ func (from *Builder) Build(v *View) Plan {
 		fronts += len(j.fronts)
 	}
 	from.forget()
-	jobs := from.arrange(from.jobs[:len(v.Services)])
+	jobs := arrange(from.jobs[:len(v.Services)])
 	b.settle(jobs)
 	b.plan.Servers = make([]Server, 0, fronts)
 	for _, j := range jobs {

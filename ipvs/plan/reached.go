@@ -68,9 +68,8 @@ func (from *Builder) forget() {
 
 // arrange sorts the jobs by what they are reached under, so that most of the plan comes out in the order that it is to have.
 // They begin in the order of the last plan, which most still have, so that there is next to nothing to sort.
-func (from *Builder) arrange(jobs []job) []*job {
-	clear(from.order)
-	order := slices.Grow(from.order[:0], len(jobs))[:len(jobs)]
+func arrange(jobs []job) []*job {
+	order := make([]*job, len(jobs))
 	var rest []*job
 	for i := range jobs {
 		if j := &jobs[i]; j.reached.rank < len(order) && order[j.reached.rank] == nil {
@@ -88,7 +87,6 @@ func (from *Builder) arrange(jobs []job) []*job {
 	for i, j := range order {
 		j.reached.rank = i
 	}
-	from.order = order
 	return order
 }
 
