@@ -49,11 +49,12 @@ func cpu() time.Duration {
 // The limits at that size. A check is made every second, so 20 ms of a core are 2 % of it.
 const (
 	firstToBare = 2.0 // the first programming, to the bare loop
-	// emulation is how many times longer the virtual machine takes to compute than the one that it runs on: a plan 7 to 8
-	// times, what netlink lists 4 to 5 times.
-	emulation     = 8
+	// How many times longer the virtual machine takes than the one that it runs on: a plan takes 7 to 8 times as long, what
+	// netlink lists 4 to 5 times.
+	emulation, listEmulation = 8, 4
+
 	changeLimit   = 20 * time.Millisecond * emulation
-	checkLimit    = 20 * time.Millisecond * emulation
+	checkLimit    = 20 * time.Millisecond * listEmulation
 	residentLimit = 200 << 20
 )
 

@@ -485,13 +485,14 @@ func (p *Programmer) setReal(f plan.Frontend, r plan.Real) {
 }
 
 const (
-	// checkRounds is in how many calls of Check the real servers of all virtual servers are looked at.
-	checkRounds = 60
+	// checkRounds is in how many calls of Check the real servers of all virtual servers are looked at; where these are more
+	// than that many times atOnce, in more calls: a call does not take longer for it.
+	checkRounds, atOnce = 60, 20
 	// fullRounds is in how many calls all virtual servers are listed, and all elements read where any table changed. In
 	// between, their number, one of IPv6, and the rules are looked at: enough to notice that somebody emptied a table.
-	fullRounds = 10
-	// few is how many addresses are looked at every time; more are, now and then.
-	few = 500
+	fullRounds = 30
+	// few is how many addresses are looked at every time; more are, in one of addressRounds calls.
+	few, addressRounds = 500, 10
 )
 
 // Check compares the kernel with what it was made to hold, and repairs what somebody else changed. It looks at addresses,
@@ -555,7 +556,7 @@ func (p *Programmer) sameServers() (bool, error) {
 }
 
 func (p *Programmer) sameAddresses() (bool, error) {
-	if len(p.addresses) > few && p.checks%fullRounds != 3 {
+	if len(p.addresses) > few && p.checks%addressRounds != 3 {
 		return true, nil
 	}
 	addresses, err := p.Device.Addresses()
@@ -594,7 +595,7 @@ func wrap(what string, err error) error {
 // away all of these, which are not counted.
 func (p *Programmer) sameReals() (bool, error) {
 	var look []plan.Frontend
-	for range (len(p.want.Servers) + checkRounds - 1) / checkRounds {
+	for range min((len(p.want.Servers)+checkRounds-1)/checkRounds, atOnce) {
 		look = append(look, p.want.Servers[p.next%len(p.want.Servers)].Frontend)
 		p.next++
 	}

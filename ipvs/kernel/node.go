@@ -163,7 +163,7 @@ func (n *Node) interfaces() (out interfaces, err error) {
 		}
 	}
 	n.looks++
-	if was := n.found; len(was.bound) > few && n.looks%fullRounds != 0 {
+	if was := n.found; len(was.bound) > few && n.looks%addressRounds != 0 {
 		was.proxy = out.proxy
 		return was, nil
 	}
