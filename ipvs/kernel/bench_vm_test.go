@@ -50,7 +50,7 @@ func cpu() time.Duration {
 const (
 	firstToBare = 2.0 // the first programming, to the bare loop
 	// How many times longer the virtual machine takes than the one that it runs on: a plan takes 7 to 8 times as long, what
-	// netlink lists 4 to 5 times.
+	// netlink lists at least 4 times.
 	emulation, listEmulation = 8, 4
 
 	changeLimit   = 20 * time.Millisecond * emulation
