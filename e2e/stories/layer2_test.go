@@ -228,6 +228,10 @@ func TestInterfaceThatComesBackSettlesFirst(t *testing.T) {
 	for i := range lab.Nodes() {
 		eth1(s.ctx, i, "add link eth0 name eth1 address "+mac(i)+" type macvlan mode bridge")
 		s.Cleanup(func() { eth1(context.Background(), i, "del eth1") })
+		// The kernel would answer there for the node's own address, too, and who took that answer would send to an interface
+		// that is gone.
+		_, err := lab.Node(i).Run(s.ctx, "sysctl", "-qw", "net.ipv4.conf.eth1.arp_ignore=1")
+		s.must(err)
 		eth1(s.ctx, i, "set eth1 up")
 	}
 	s.settle(6 * time.Second)
