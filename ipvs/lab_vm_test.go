@@ -263,7 +263,7 @@ func (l *lab) silent(h *host, network, to, from string) {
 	if err == nil {
 		l.t.Fatalf("%s asks %s by %s, and %s answers", h.name, to, network, f.pod)
 	}
-	if e := net.Error(nil); !errors.As(err, &e) || !e.Timeout() {
+	if !timedOut(err) {
 		l.t.Fatalf("%s asks %s by %s: %v, want no answer at all", h.name, to, network, err)
 	}
 }
@@ -284,10 +284,15 @@ func (l *lab) refused(h *host, network, to string) {
 		if err != nil && strings.Contains(err.Error(), "refused") {
 			return
 		}
-		if e := net.Error(nil); !errors.As(err, &e) || !e.Timeout() || time.Since(began) > patience {
+		if !timedOut(err) || time.Since(began) > patience {
 			l.t.Fatalf("%s asks %s by %s: %v, want that it is refused", h.name, to, network, err)
 		}
 	}
+}
+
+func timedOut(err error) bool {
+	e := net.Error(nil)
+	return errors.As(err, &e) && e.Timeout()
 }
 
 // service is one with both addresses, ports 80/TCP and 53/UDP, and these pods.
